@@ -1,0 +1,55 @@
+"""Recorder: writes what watchers hand it, one recording directory per watcher, off their loops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from foreshock.engine.outcomes import Boundary
+from foreshock.market.instruments import Instrument
+from foreshock.market.rows import Rows
+from foreshock.stores.recordings import RecordingWriter
+
+
+class Recorder:
+    """One writer per directory. Every call is a whole batch (seconds of rows), named on disk by what
+    is in it, so that a batch which is handed over twice lands on itself."""
+
+    def __init__(self) -> None:
+        self._writers: dict[str, RecordingWriter] = {}
+        self._rows = 0
+
+    def open(self, directory: str, instruments: Sequence[Instrument], meta: dict[str, Any]) -> None:
+        """Start a recording, or go on with it after the watcher came back."""
+        self._writers[directory] = RecordingWriter(Path(directory), instruments, meta)
+
+    def write(
+        self,
+        directory: str,
+        rows: Rows,
+        boundaries: Sequence[Boundary],
+        probabilities: Sequence[NDArray[np.float32] | None],
+        verdicts: Sequence[Sequence[Mapping[str, Any]] | None],
+    ) -> int:
+        """Keep a batch; returns how many rows are on disk."""
+        writer = self._writers[directory]
+        writer.write(rows)
+        writer.write_boundaries(boundaries, probabilities, verdicts)
+        self._rows += len(rows)
+        return self._rows
+
+    def snapshot(self, directory: str, seq: int, blob: bytes) -> None:
+        """Keep the engine's snapshot as it was after the row `seq`."""
+        self._writers[directory].write_snapshot(seq, blob)
+
+    def status(self) -> dict[str, Any]:
+        """Directories and rows written."""
+        return {"directories": sorted(self._writers), "rows": self._rows}
+
+
+RecorderActor = ray.remote(Recorder)

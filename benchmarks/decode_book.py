@@ -1,0 +1,209 @@
+"""Frames to rows to books to features: how many frames one core takes in a second.
+
+The mix is one depth diff (20 + 20 levels) to four trades of 20 symbols, in micro-batches of 256
+frames. Every stage does all of its checks: JSON, grids, continuity; rows are materialised.
+
+    decode                    session: frames → rows
+    decode + book             … → ladders and touch records
+    decode + book + features  … → 20 features of 20 symbols at every second: the whole engine
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import orjson
+
+from benchmarks import mix
+from benchmarks.common import Figures, arguments, finish, missing, say, take_turns
+from foreshock.engine.step import Engine
+from foreshock.market import ladder as books
+from foreshock.market.clock import SECOND_NS
+from foreshock.market.rows import Rows, as_words
+from foreshock.venues.binance import BinanceSession
+
+NAME = "decode_book"
+BATCH = 256
+FAR_NS = 2**62
+
+# Peers of the field and what they are imported as; figures of theirs come from runs of their own.
+ABSENT = {
+    "msgspec → dict book": "msgspec",
+    "cryptofeed": "cryptofeed",
+    "nautilus_trader": "nautilus_trader",
+    "python-binance": "binance",
+    "hftbacktest": "hftbacktest",
+}
+
+
+class Shell:
+    """A session past its snapshots, and the micro-batches that are left; steps are cut as a shell
+    cuts them, with a timer row at every second."""
+
+    def __init__(self, given: mix.Mix, batch: int) -> None:
+        self.session = BinanceSession(given.instruments)
+        now = int(given.arrival_ns[0])
+        self.first = [self.session.start(now)]
+        head = slice(0, given.warmup)
+        self.first.append(self.session.receive(given.frames[head], given.arrival_ns[head]))
+        self.session.wanted()
+        now = int(given.arrival_ns[given.warmup - 1])
+        for instrument, body in zip(given.instruments, given.snapshots, strict=True):
+            self.first.append(self.session.receive_snapshot(instrument.symbol, body, 1000, now))
+        self.steps: list[tuple[list[bytes], np.ndarray] | int] = []
+        lo = given.warmup
+        boundary = (now // SECOND_NS + 1) * SECOND_NS
+        while lo < len(given.frames):
+            stop = int(np.searchsorted(given.arrival_ns, boundary))
+            for k in range(lo, stop, batch):
+                cut = slice(k, min(k + batch, stop))
+                self.steps.append((given.frames[cut], given.arrival_ns[cut]))
+            self.steps.append(boundary)
+            lo, boundary = max(lo, stop), boundary + SECOND_NS
+
+    def rows(self) -> Iterator[Rows]:
+        """Rows of every step, in order."""
+        for step in self.steps:
+            yield self.session.timer(step) if isinstance(step, int) else self.session.receive(*step)
+
+    def check(self) -> None:
+        """Nothing was dropped and no book was lost: what was counted was done."""
+        bad = {k: n for k, n in self.session.counts.items() if n and k != "ok"}
+        if bad or (self.session.states()[:, 0] != 1).any():
+            raise AssertionError(f"the mix was not read cleanly: {bad}")
+
+
+class Contest:
+    """One contestant's rounds: `prepare` is not measured, `work` is."""
+
+    def __init__(self, given: mix.Mix, stage: str, batch: int = BATCH) -> None:
+        self.given, self.stage, self.batch = given, stage, batch
+
+    def prepare(self) -> Callable[[], int]:
+        """A fresh state, and the function that does the measured work on it."""
+        shell = Shell(self.given, self.batch)
+        n = len(self.given.instruments)
+        units = len(self.given.frames) - self.given.warmup
+
+        def decode() -> int:
+            for _ in shell.rows():
+                pass
+            shell.check()
+            return units
+
+        def book() -> int:
+            ladder, touch = books.init(n), books.empty_touch(65_536)
+            for source in (shell.first, shell.rows()):
+                for rows in source:
+                    words = as_words(rows)
+                    books.scan(words, touch, 0, len(words), FAR_NS, ladder)
+            shell.check()
+            return units
+
+        def features() -> int:
+            engine = Engine(self.given.instruments)
+            closed = 0
+            for source in (shell.first, shell.rows()):
+                for rows in source:
+                    closed += len(engine.feed(rows))
+            shell.check()
+            if not closed:
+                raise AssertionError("no boundary closed")
+            return units
+
+        return {"decode": decode, "book": book, "features": features}[self.stage]
+
+
+class DictBooks:
+    """The peer one writes first: parsed JSON into a dict a side, best price looked for when it is
+    gone. No ids are checked, no grid either."""
+
+    def __init__(self, given: mix.Mix, loads: Callable[[bytes], dict]) -> None:
+        self.given, self.loads = given, loads
+        self.bids: dict[str, dict[float, float]] = {}
+        self.asks: dict[str, dict[float, float]] = {}
+        self.best: dict[str, tuple[float, float]] = {}
+
+    def prepare(self) -> Callable[[], int]:
+        """Books from the snapshots; the measured work reads all frames behind them."""
+        for instrument, body in zip(self.given.instruments, self.given.snapshots, strict=True):
+            answer = json.loads(body)
+            self.bids[instrument.symbol] = {float(p): float(q) for p, q in answer["bids"]}
+            self.asks[instrument.symbol] = {float(p): float(q) for p, q in answer["asks"]}
+        frames = self.given.frames[self.given.warmup :]
+        return lambda: self._run(frames)
+
+    def _run(self, frames: list[bytes]) -> int:
+        loads, last = self.loads, {}
+        for frame in frames:
+            data = loads(frame)["data"]
+            if data["e"] == "trade":
+                last[data["s"]] = (float(data["p"]), float(data["q"]), data["m"])
+                continue
+            bids, asks = self.bids[data["s"]], self.asks[data["s"]]
+            for book, levels in ((bids, data["b"]), (asks, data["a"])):
+                for price, size in levels:
+                    if (q := float(size)) == 0.0:
+                        book.pop(float(price), None)
+                    else:
+                        book[float(price)] = q
+            self.best[data["s"]] = (max(bids), min(asks))
+        return len(frames)
+
+
+class DecodeOnly:
+    """Parsing the JSON and nothing more: no peer that builds Python objects can be faster."""
+
+    def __init__(self, given: mix.Mix, loads: Callable[[bytes], object]) -> None:
+        self.frames, self.loads = given.frames[given.warmup :], loads
+
+    def prepare(self) -> Callable[[], int]:
+        """The work."""
+
+        def work() -> int:
+            for frame in self.frames:
+                self.loads(frame)
+            return len(self.frames)
+
+        return work
+
+
+def main() -> None:
+    """Run it."""
+    given = arguments(__doc__)
+    seconds, rounds = (8, 3) if given.quick else (60, 7)
+    say("writing the frames")
+    frames = mix.make(20, seconds)
+    contests = {
+        "foreshock: decode": Contest(frames, "decode"),
+        "foreshock: decode + book": Contest(frames, "book"),
+        "foreshock: decode + book + features": Contest(frames, "features"),
+        "foreshock: decode + book + features, batches of 16": Contest(frames, "features", 16),
+        "orjson, decode only": DecodeOnly(frames, orjson.loads),
+        "orjson → dict book": DictBooks(frames, orjson.loads),
+        "json → dict book": DictBooks(frames, json.loads),
+    }
+    gc.disable()
+    rates = take_turns(contests, rounds)
+    results: dict[str, Figures] = {
+        name: {"frames_per_cpu_s": round(rate), "spread": round(spread, 3)}
+        for name, (rate, spread) in rates.items()
+    }
+    for name, module in ABSENT.items():
+        if reason := missing(module):
+            results[name] = {"frames_per_cpu_s": reason}
+    ours = rates["foreshock: decode + book"][0]
+    ratios = {
+        "decode + book / orjson decode only": ours / rates["orjson, decode only"][0],
+        "decode + book / orjson → dict book": ours / rates["orjson → dict book"][0],
+        "whole chain / orjson → dict book": rates["foreshock: decode + book + features"][0]
+        / rates["orjson → dict book"][0],
+    }
+    finish(NAME, given, results, ratios, "Decode, book, features")
+
+
+if __name__ == "__main__":
+    main()

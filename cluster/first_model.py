@@ -1,0 +1,69 @@
+"""The first model of the demo: history, features, training, by the pipelines that train any other."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from foreshock.models.base import Domain
+from foreshock.settings import Config
+from foreshock.stores.registry import DirectoryRegistry
+
+Say = Callable[[str], None]
+
+
+def registry_of(config: Config) -> DirectoryRegistry:
+    """Where models are kept."""
+    return DirectoryRegistry(config.paths.under("models"))
+
+
+def simulation_domain(config: Config) -> Domain:
+    """What the demo's rows are of."""
+    return Domain(source="simulation", market=config.simulation.market, tier="book")
+
+
+def has_model(config: Config, domain: Domain) -> bool:
+    """Whether a champion of the domain may speak."""
+    from serve.scorer import champion_of
+
+    return champion_of(registry_of(config), domain) is not None
+
+
+def train_first_model(config: Config, say: Say) -> dict[str, Any]:
+    """Record `training.history_s` of the exchange, build its dataset and train on it. Returns the
+    report of `pipelines.tune_models.tune`; where there is nothing to learn it promotes nothing."""
+    from foreshock.models.boosted import BoostedSettings
+    from foreshock.stores.recordings import open_recording
+    from pipelines.backfill_history import HISTORY_SEED, backfill_simulation
+    from pipelines.build_features import build_dataset
+    from pipelines.datasets import write_dataset
+    from pipelines.training import TrainingSettings
+    from pipelines.tune_models import tune
+
+    training, seconds = config.training, config.training.history_s
+    settings = config.simulation.model_copy(update={"seed": config.simulation.seed + HISTORY_SEED})
+    name = f"simulation-{settings.market}-{settings.seed}-{seconds}s"
+    history = config.paths.under("history", name)
+    say(f"recording {seconds} s of {len(settings.symbols)} simulated pairs")
+    if not (history / "complete").exists():
+        backfill_simulation(history, settings, seconds)
+        (history / "complete").touch()
+    say("building features and labels")
+    dataset = config.paths.under("datasets", name)
+    data = build_dataset([open_recording(history)], config.label_settings(), config.costs)
+    if not dataset.exists():
+        write_dataset(dataset, data)
+    say(f"training on {len(data)} rows, horizons {', '.join(map(str, config.labels.horizons_s))} s")
+    with tempfile.TemporaryDirectory(prefix="foreshock-") as place:
+        return tune(
+            data,
+            Path(place) / "artifact",
+            settings=TrainingSettings(walk=training.walk_forward),
+            base=BoostedSettings(seed=training.seed),
+            trials=training.trials,
+            seed=training.seed,
+            use_ray=False,
+            registry=registry_of(config),
+        )

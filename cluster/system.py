@@ -1,0 +1,258 @@
+"""The running system: what `demo`, `up` and `record` bring up, in the order in which it is needed.
+
+    Redis · Ray ──▶ local exchange (demo) ──▶ supervisor ─▶ watchers ─▶ recorder
+              └───▶ Serve: scorer, gate, HTTP          (beside it, in a thread: it takes longest)
+
+`start` leaves nothing half-up behind: whatever fails, `stop` ends what was started.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from foreshock.market.instruments import Instrument, by_symbol, canonical_symbol
+from foreshock.models.base import Domain
+from foreshock.settings import Config
+
+if TYPE_CHECKING:
+    from actors.local_exchange import LocalExchangeSettings
+
+Say = Callable[[str], None]
+STOP_WAIT_S: Final = 5.0
+
+
+def ray_variables(config: Config, http_port: int) -> dict[str, str]:
+    """What Ray's processes must find in their environment; set before Ray is imported."""
+    from serve.hosting import ray_environment
+
+    return {
+        # Outright: left to itself a local start writes a token home, and a later one asks for it.
+        "RAY_AUTH_MODE": config.ray.auth_mode,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Ray's workers run at nice 15: any busy process would starve the sockets.
+        "RAY_worker_niceness": "0",
+        "OMP_NUM_THREADS": "1",
+        **ray_environment(http_port),
+    }
+
+
+def free_port(wanted: int, host: str = "127.0.0.1") -> int:
+    """`wanted` if nobody listens there, else a free one."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return wanted
+
+
+@dataclass(slots=True)
+class System:
+    """One installation on this machine. `start`, use, `stop`; also a context manager.
+
+    exchange   what the local exchange plays; None watches the venue itself
+    judge      whether Serve runs and verdicts are given; False watches and records only
+    record_to  directory of the session's recording; None keeps none
+    watchers   how many share the symbols
+    """
+
+    config: Config
+    domain: Domain
+    exchange: LocalExchangeSettings | None = None
+    judge: bool = True
+    record_to: Path | None = None
+    watchers: int = 1
+    tape: str = "trade"
+    say: Say = lambda _: None
+    urls: dict[str, str] = field(default_factory=dict)
+    hot: Any = None
+    supervisor: Any = None
+    exchange_actor: Any = None
+    _redis: Any = None
+    _redis_url: str = ""
+    _ray: Any = None
+    _site: Any = None
+    _watching: Any = None
+    _failure: BaseException | None = None
+
+    def start(self) -> System:
+        """Bring everything up. Raises what failed, after ending what was started."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __enter__(self) -> System:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        config = self.config
+        http_port = free_port(config.serve.port, config.serve.host)
+        dashboard_port = free_port(config.ray.dashboard_port)
+        os.environ.update(ray_variables(config, http_port))
+        self._start_redis()
+        self.say("starting Ray")
+        self._start_ray(dashboard_port)
+        instruments = self._start_exchange()
+        serving = threading.Thread(target=self._serve, args=(instruments, http_port), daemon=True)
+        if self.judge:
+            self.say("starting the watchers, the scorer, the gate and the HTTP API")
+            serving.start()
+        self._start_watching(instruments)
+        if self.judge:
+            serving.join()
+            if self._failure is not None:
+                raise self._failure
+
+    def _start_redis(self) -> None:
+        from foreshock.stores.embedded_redis import EmbeddedRedis
+        from foreshock.stores.hot import RedisHot
+
+        if self.config.redis.url is not None:
+            url = self.config.redis.url.get_secret_value()
+        else:
+            self._redis = EmbeddedRedis(port=self.config.redis.port)
+            url = self._redis.url
+        self.hot = RedisHot(url, stream_length=self.config.redis.stream_length)
+        self.hot.ping()
+        self._redis_url = url
+
+    def _start_ray(self, dashboard_port: int) -> None:
+        import ray
+
+        settings = self.config.ray
+        if settings.address is not None:
+            ray.init(address=settings.address, namespace=settings.namespace, log_to_driver=False)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=settings.num_cpus,
+                namespace=settings.namespace,
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                dashboard_port=dashboard_port,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+            self.urls["jobs"] = f"http://127.0.0.1:{dashboard_port}"
+        self._ray = ray
+
+    def _start_exchange(self) -> list[Instrument]:
+        """The exchange, where there is one; the instruments to watch."""
+        from actors.venue import fetch_instruments
+
+        venue = self.config.venue
+        if self.exchange is None:
+            instruments = fetch_instruments(venue.market, venue.rest_url)
+            known = by_symbol(instruments)
+            wanted = [canonical_symbol(symbol) for symbol in venue.symbols]
+            return [known[symbol] for symbol in wanted if symbol in known]
+        from actors.local_exchange import LocalExchangeActor
+
+        self.exchange_actor = LocalExchangeActor.remote(self.exchange)
+        status = self._ray.get(self.exchange_actor.start.remote())
+        self.urls |= {"exchange_rest": status["rest_url"], "exchange_ws": status["ws_url"]}
+        known = by_symbol(fetch_instruments(status["market"], status["rest_url"]))
+        return [known[symbol] for symbol in status["symbols"]]
+
+    def _start_watching(self, instruments: list[Instrument]) -> None:
+        from actors.plan import SPOT_REST, SPOT_WS, USDM_REST, USDM_WS, WatchPlan
+        from actors.supervisor import SupervisorActor
+        from foreshock.market.instruments import SPOT
+
+        venue, spot = self.config.venue, self.domain.market == SPOT
+        public_ws, public_rest = (SPOT_WS, SPOT_REST) if spot else (USDM_WS, USDM_REST)
+        plan = WatchPlan(
+            name="watcher",
+            instruments=tuple(instruments),
+            domain=self.domain,
+            ws_url=self.urls.get("exchange_ws") or venue.ws_url or public_ws,
+            rest_url=self.urls.get("exchange_rest") or venue.rest_url or public_rest,
+            tape=self.tape,
+            recording_dir=None if self.record_to is None else self.record_to / "watcher",
+            gate="foreshock" if self.judge else None,
+            stale_after_s=venue.stale_after_s,
+            silent_after_s=venue.silent_after_s,
+            snapshots_per_s=venue.max_snapshots_per_s,
+            snapshot_every_s=self.config.engine.snapshot_every_s,
+        )
+        self.supervisor = SupervisorActor.options(
+            num_cpus=0.05, name="supervisor", max_concurrency=32
+        ).remote(plan, self.watchers)
+        self._watching = self.supervisor.run.remote()
+
+    def _serve(self, instruments: list[Instrument], http_port: int) -> None:
+        try:
+            from serve.app import Wiring, deploy
+            from serve.settings import ServeSettings
+
+            config = self.config
+            ledger = config.ledger.url.get_secret_value() if config.ledger.url else None
+            self._site = deploy(
+                ServeSettings.of(config.serve, port=http_port),
+                Wiring(
+                    redis_url=self._redis_url,
+                    ledger=ledger or config.paths.under("ledger.sqlite"),
+                    registry_dir=config.paths.under("models"),
+                    domain=self.domain,
+                    symbols=tuple(instrument.symbol for instrument in instruments),
+                    gate=config.gate_settings(),
+                ),
+            )
+            self.urls |= {"api": f"{self._site.url}/api/v1", "docs": f"{self._site.url}/docs"}
+        except BaseException as error:
+            self._failure = error
+
+    def status(self) -> dict[str, Any]:
+        """`Supervisor.status`."""
+        found: dict[str, Any] = self._ray.get(self.supervisor.status.remote(), timeout=10)
+        return found
+
+    def truth(self) -> list[dict[str, Any]] | None:
+        """Planted surges that have started, where the exchange knows them."""
+        if self.exchange_actor is None:
+            return None
+        found: list[dict[str, Any]] | None = self._ray.get(
+            self.exchange_actor.truth.remote(), timeout=10
+        )
+        return found
+
+    def stop(self) -> None:
+        """End everything that `start` started; nothing of it runs when this returns."""
+        if self._ray is not None and self._ray.is_initialized():
+            if self.supervisor is not None:
+                try:
+                    self._ray.get(self.supervisor.stop.remote(), timeout=STOP_WAIT_S)
+                except Exception as error:  # it may be what broke; Ray ends it below
+                    self.say(f"the supervisor did not answer: {error}")
+            if self._site is not None:
+                from serve.app import undeploy
+
+                undeploy()
+            self._ray.shutdown()
+        if self.hot is not None:
+            self.hot.close()
+        if self._redis is not None:
+            self._redis.close()
+
+
+def new_session_dir(config: Config) -> Path:
+    """A directory for the recording of a session that starts now."""
+    return config.paths.under("recordings", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))

@@ -1,0 +1,157 @@
+"""What the engine itself keeps beside the ladder and the families: health, ages, bill inputs."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.features.variation import State as VariationState
+from foreshock.market.jit import in_place, in_place_kernel
+from foreshock.market.ladder import (
+    ASK,
+    BID,
+    I_BEST_ASK,
+    I_BEST_BID,
+    I_STATE,
+    Ladder,
+    notional_within,
+)
+from foreshock.market.rings import SLOTS
+from foreshock.market.rows import (
+    ALL,
+    ARRIVAL,
+    BOOK,
+    CONTROL,
+    DEPTH,
+    EPOCH,
+    LEVELS_PER_PACK,
+    META,
+    SEQ,
+    SNAPSHOT,
+    SYNCED,
+    TRADE,
+    A,
+    B,
+    C,
+)
+from foreshock.market.words import count_of, kind_of, symbol_of
+
+# Columns of health, int64 (n, HEALTH_FIELDS). An age counts the full steps of the present epoch; -1
+# until its first boundary, because a window that starts in mid-step is not full.
+H_BOOK_STATE, H_BOOK_EPOCH, H_BOOK_AGE, H_TAPE_STATE, H_TAPE_EPOCH, H_TAPE_AGE = range(6)
+HEALTH_FIELDS: Final = 6
+COLD: Final = -1
+
+VOLATILITY_STEPS: Final = 60  # the window of volatility_1s …
+VOLATILITY_LEAST_STEPS: Final = 10  # … which may be this short at a session's start
+
+
+class Raw(NamedTuple):
+    """Integer bill inputs at a boundary, int64 (n,) each: ticks, and ticks × lots."""
+
+    bid_notional: NDArray[np.int64]
+    ask_notional: NDArray[np.int64]
+    volatility_1s: NDArray[np.float64]
+
+
+def new_health(n_symbols: int) -> NDArray[np.int64]:
+    """Nothing known: RESYNCING, epoch 0, cold."""
+    health = np.zeros((n_symbols, HEALTH_FIELDS), np.int64)
+    health[:, H_BOOK_AGE] = health[:, H_TAPE_AGE] = COLD
+    return health
+
+
+# What is wrong with a row, as `check_rows` says it; FINE: nothing.
+FINE, OUT_OF_ORDER, UNKNOWN_KIND, UNKNOWN_SYMBOL, CUT_OFF, TOO_MANY_LEVELS = range(6)
+WRONG: Final = {
+    UNKNOWN_KIND: "has an unknown kind",
+    UNKNOWN_SYMBOL: "is of a symbol that this engine does not have",
+    CUT_OFF: "announces pack rows beyond the end of the batch",
+    TOO_MANY_LEVELS: "announces more levels than its pack rows hold",
+}
+
+
+@in_place_kernel
+def check_rows(
+    words: NDArray[np.int64], n_symbols: int, next_seq: int, last_ns: int
+) -> tuple[int, int]:
+    """(index of the last header row, FINE), or (index of the first row that must not be applied,
+    why). The order is that of seq, each once, with arrivals that do not run back."""
+    i, last = 0, 0
+    while i < len(words):
+        meta = words[i, META]
+        kind = kind_of(meta)
+        count = count_of(meta)
+        if words[i, SEQ] < next_seq or words[i, ARRIVAL] < last_ns:
+            return i, OUT_OF_ORDER
+        if kind < TRADE or kind > CONTROL:
+            return i, UNKNOWN_KIND
+        if symbol_of(meta) < ALL or symbol_of(meta) >= n_symbols:
+            return i, UNKNOWN_SYMBOL
+        if i + count >= len(words):
+            return i, CUT_OFF
+        if kind in (DEPTH, SNAPSHOT):
+            bids, asks, most = words[i, B], words[i, C], LEVELS_PER_PACK * count
+            if bids < 0 or asks < 0 or bids > most or asks > most - bids:
+                return i, TOO_MANY_LEVELS
+        next_seq, last_ns, last = words[i, SEQ] + 1, words[i, ARRIVAL], i
+        i += 1 + count
+    return last, FINE
+
+
+@in_place_kernel
+def scan_health(words: NDArray[np.int64], lo: int, hi: int, health: NDArray[np.int64]) -> None:
+    """Follow the EPOCH rows: whatever is not the same SYNCED epoch as before starts cold."""
+    i = lo
+    while i < hi:
+        meta = words[i, META]
+        s = symbol_of(meta)
+        if kind_of(meta) == EPOCH and 0 <= s < health.shape[0]:
+            base = H_BOOK_STATE if words[i, C] == BOOK else H_TAPE_STATE
+            if words[i, A] != SYNCED or words[i, B] != health[s, base + 1]:
+                health[s, base + 2] = COLD
+            health[s, base] = words[i, A]
+            health[s, base + 1] = words[i, B]
+        i += 1 + count_of(meta)
+
+
+@in_place_kernel
+def grow_older(health: NDArray[np.int64]) -> None:
+    """A boundary closed: every SYNCED epoch is a step older."""
+    for s in range(health.shape[0]):
+        for base in (H_BOOK_STATE, H_TAPE_STATE):
+            if health[s, base] == SYNCED:
+                health[s, base + 2] += 1
+
+
+@in_place
+def _volatility(state: VariationState, s: int, age_steps: int) -> float:
+    """Root mean square of the last one-second log returns between known prices, NaN where fewer
+    than VOLATILITY_LEAST_STEPS of them are known."""
+    total, known = 0.0, 0
+    for k in range(min(age_steps, VOLATILITY_STEPS), 0, -1):  # oldest first, as the family does
+        slot = (state.head[s] - k + SLOTS) % SLOTS
+        if state.ticks[s, slot] > 0 and state.ticks[s, (slot - 1 + SLOTS) % SLOTS] > 0:
+            total += state.squares[s, slot]
+            known += 1
+    return sqrt(total / known) if known >= VOLATILITY_LEAST_STEPS else np.nan
+
+
+@in_place_kernel
+def read_raw(
+    ladder: Ladder, variation: VariationState, health: NDArray[np.int64], depth_bps: float,
+    out: Raw,
+) -> None:  # fmt: skip
+    """Bill inputs that need the deeper ladder or the ring, at a boundary."""
+    for s in range(health.shape[0]):
+        out.bid_notional[s] = 0
+        out.ask_notional[s] = 0
+        info = ladder.info[s]
+        if info[I_STATE] == SYNCED and info[I_BEST_BID] > 0 and info[I_BEST_ASK] > 0:
+            reach = int((info[I_BEST_BID] + info[I_BEST_ASK]) * 0.5e-4 * depth_bps)
+            out.bid_notional[s] = notional_within(ladder, s, BID, reach)
+            out.ask_notional[s] = notional_within(ladder, s, ASK, reach)
+        out.volatility_1s[s] = _volatility(variation, s, health[s, H_TAPE_AGE])

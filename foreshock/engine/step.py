@@ -1,0 +1,231 @@
+"""The engine: rows in, boundaries out. The one code path of live, replay, backtest and training.
+
+It reads no clock, no file and no other process: what it says follows from the rows alone, bit for
+bit, for any cut of them into batches.
+
+    rows ──▶ ladder.scan ──▶ touch records ──▶ flow · depth · variation .scan
+                 │ stops at the first row with arrival_ns ≥ boundary
+                 ▼
+            close: vectors, warm mask, epochs, bill inputs ──▶ Boundary
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.engine.outcomes import BILL_INPUT, DEPTH_BPS, Boundary
+from foreshock.engine.state import (
+    FINE,
+    H_BOOK_AGE,
+    H_BOOK_EPOCH,
+    H_BOOK_STATE,
+    H_TAPE_AGE,
+    H_TAPE_EPOCH,
+    OUT_OF_ORDER,
+    WRONG,
+    Raw,
+    check_rows,
+    grow_older,
+    new_health,
+    read_raw,
+    scan_health,
+)
+from foreshock.errors import RowError, SequenceError, SnapshotError
+from foreshock.features import catalog, flow, variation
+from foreshock.market import ladder as books
+from foreshock.market.clock import SECOND_NS, boundary_after
+from foreshock.market.instruments import Instrument
+from foreshock.market.rows import ARRIVAL, SEQ, SYNCED, Rows, Words, as_rows, as_words
+from foreshock.market.touch import TOUCH_WORDS
+
+# What reading a blob raises that was cut short, altered or never a snapshot.
+_UNREADABLE = (
+    zlib.error, zipfile.BadZipFile, ValueError, OSError, KeyError, EOFError, TypeError,
+    AttributeError,
+)  # fmt: skip
+
+
+class Engine:
+    """All symbols of one sequenced input.
+
+    Parameters
+    ----------
+    instruments   in the order of the rows' symbol index
+    step_ns       the sampling step
+    """
+
+    def __init__(self, instruments: Sequence[Instrument], step_ns: int = SECOND_NS) -> None:
+        n = len(instruments)
+        self.instruments = tuple(instruments)
+        self.layout = catalog.layout(step_ns)
+        self._step_ns = step_ns
+        self._ladder = books.init(n)
+        self._families = [module for _, module in catalog.FAMILIES]
+        self._states = [module.init(n) for module in self._families]
+        self._health = new_health(n)
+        self._boundary_ns = 0
+        self._next_seq = 0
+        self._last_ns = 0
+        self._touch = np.zeros((1024, TOUCH_WORDS), np.int64)
+        self._outs = [np.zeros((n, len(module.SPECS))) for module in self._families]
+        self._raw = Raw(np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n))
+        self._tick = np.array([i.tick_units / 10**i.tick_decimals for i in instruments])
+        self._lot = np.array([i.lot_units / 10**i.lot_decimals for i in instruments])
+        self._warmup = np.array([spec.warmup_s * SECOND_NS // step_ns for spec in self.layout])
+        self._needs_book = np.array([spec.needs == "book" for spec in self.layout])
+
+    @property
+    def ladder(self) -> books.Ladder:
+        """The books, for readers at a boundary (`market.ladder.levels`)."""
+        return self._ladder
+
+    @property
+    def last_seq(self) -> int:
+        """seq of the last header row fed; -1 before the first."""
+        return self._next_seq - 1
+
+    def feed(self, rows: Rows) -> list[Boundary]:
+        """Advance by a batch of rows (whole: no header without its packs). Returns the boundaries
+        that closed, in order. Raises SequenceError for rows out of (arrival_ns, seq) order, within
+        the batch or behind what was fed before, and RowError for rows that break the data language;
+        the engine is then as it was."""
+        if len(rows) == 0:
+            return []
+        words = as_words(rows if rows.flags.writeable else rows.copy())  # kernels are typed so
+        last = self._checked(words)
+        if len(self._touch) < len(words):
+            self._touch = np.zeros((2 * len(words), TOUCH_WORDS), np.int64)
+        if self._boundary_ns == 0:
+            self._boundary_ns = boundary_after(int(words[0, ARRIVAL]), self._step_ns)
+        out: list[Boundary] = []
+        lo, hi = 0, len(words)
+        while lo < hi:
+            stop = books.scan(words, self._touch, lo, hi, self._boundary_ns, self._ladder)
+            if stop > lo:
+                scan_health(words, lo, stop, self._health)
+                for module, state in zip(self._families, self._states, strict=True):
+                    module.scan(words, self._touch, lo, stop, state)
+            if stop < hi:
+                out.append(self._close(int(words[stop, SEQ]), int(words[stop, ARRIVAL])))
+            lo = stop
+        self._next_seq, self._last_ns = int(words[last, SEQ]) + 1, int(words[last, ARRIVAL])
+        return out
+
+    def _checked(self, words: Words) -> int:
+        """Index of the last header row. Raises SequenceError or RowError."""
+        at, why = check_rows(words, len(self.instruments), self._next_seq, self._last_ns)
+        if why == OUT_OF_ORDER:
+            raise SequenceError(
+                f"row {at} of the batch has seq {words[at, SEQ]}, arrival {words[at, ARRIVAL]}: "
+                f"before the row in front of it (the batch had to start at seq {self._next_seq} or "
+                f"later, arrival {self._last_ns} or later)"
+            )
+        if why != FINE:
+            raise RowError(f"row {at} of the batch {WRONG[why]}: {as_rows(words)[at]}")
+        return int(at)
+
+    def _close(self, seq: int, arrival_ns: int) -> Boundary:
+        boundary_ns = self._boundary_ns
+        self._boundary_ns += self._step_ns
+        grow_older(self._health)
+        for module, state, out in zip(self._families, self._states, self._outs, strict=True):
+            module.close(boundary_ns, self._ladder.top, state, out)
+        health = self._health
+        age = np.where(self._needs_book, health[:, H_BOOK_AGE, None], health[:, H_TAPE_AGE, None])
+        warm = age >= self._warmup
+        values = np.concatenate(self._outs, axis=1)
+        values[~warm] = np.nan
+        return Boundary(
+            boundary_ns=boundary_ns,
+            closed_by_seq=seq,
+            closed_at_ns=arrival_ns,
+            vectors=values.astype(np.float32),
+            warm=warm,
+            book_state=health[:, H_BOOK_STATE].astype(np.uint8),
+            book_epoch=health[:, H_BOOK_EPOCH].astype(np.int32),
+            tape_epoch=health[:, H_TAPE_EPOCH].astype(np.int32),
+            bill_inputs=self._bill_inputs(),
+            rows=self._ladder.info[:, books.I_APPLIED].copy(),
+        )
+
+    def _bill_inputs(self) -> NDArray[np.void]:
+        read_raw(self._ladder, self._states[2], self._health, DEPTH_BPS, self._raw)
+        out = np.zeros(len(self.instruments), BILL_INPUT)
+        touch = self._ladder.touch
+        known = (
+            (self._health[:, H_BOOK_STATE] == SYNCED)
+            & (touch[:, 0] > 0)
+            & (touch[:, 2] > touch[:, 0])
+        )
+        last_ticks = variation.last_ticks(self._states[2])
+        notional = self._tick * self._lot
+        out["bid"] = np.where(known, touch[:, 0] * self._tick, np.nan)
+        out["ask"] = np.where(known, touch[:, 2] * self._tick, np.nan)
+        out["last"] = np.where(last_ticks > 0, last_ticks * self._tick, np.nan)
+        out["bid_notional"] = self._raw.bid_notional * notional
+        out["ask_notional"] = self._raw.ask_notional * notional
+        out["volatility_1s"] = self._raw.volatility_1s
+        out["volume_60s"] = flow.traded_60s(self._states[0]) * notional
+        out["funding_rate"] = np.nan
+        return out
+
+    def distrusted(self) -> list[tuple[int, bool]]:
+        """(symbol index, crossed) of SYNCED books that must be joined anew: a depth frame left them
+        crossed, or the touch came to the edge of what the snapshot showed. The shell tells the
+        session (`resync`), whose rows then tell the engine."""
+        info = self._ladder.info
+        bad = (info[:, books.I_STATE] == SYNCED) & (
+            (info[:, books.I_RANGE_ALARM] > 0) | (info[:, books.I_CROSSED] > 0)
+        )
+        return [(int(s), bool(info[s, books.I_CROSSED])) for s in np.flatnonzero(bad)]
+
+    # Snapshots: everything that the future depends on, as one blob.
+
+    def _arrays(self) -> dict[str, NDArray[np.generic]]:
+        out: dict[str, NDArray[np.generic]] = {
+            f"ladder.{name}": getattr(self._ladder, name) for name in self._ladder._fields
+        }
+        for (name, _), state in zip(catalog.FAMILIES, self._states, strict=True):
+            out |= {f"{name}.{field}": getattr(state, field) for field in state._fields}
+        out["health"] = self._health
+        out["position"] = np.array([self._boundary_ns, self._next_seq, self._last_ns], np.int64)
+        return out
+
+    def _identity(self) -> str:
+        instruments = [i.as_dict() for i in self.instruments]
+        return f"{self.layout.fingerprint} {self._step_ns} {instruments}"
+
+    def snapshot(self) -> bytes:
+        """The whole state between two batches. `restore` takes it; the future is the same bits."""
+        file = io.BytesIO()
+        np.savez(file, identity=np.array(self._identity()), **self._arrays())  # type: ignore[arg-type]
+        return zlib.compress(file.getvalue(), 1)
+
+    def restore(self, blob: bytes) -> None:
+        """Take the state of a snapshot. Raises SnapshotError where it is damaged or was made by an
+        engine with other instruments or features; this engine is then unchanged."""
+        try:
+            with np.load(io.BytesIO(zlib.decompress(blob)), allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files}
+        except _UNREADABLE as error:
+            raise SnapshotError(f"the engine snapshot cannot be read: {error}") from error
+        identity = str(found.pop("identity", ""))
+        if identity != self._identity():
+            raise SnapshotError(
+                f"the snapshot was made with {identity!r}, this engine is {self._identity()!r}"
+            )
+        mine = self._arrays()
+        if mine.keys() != found.keys():
+            raise SnapshotError(f"the snapshot misses {sorted(mine.keys() ^ found.keys())}")
+        for name, array in mine.items():
+            if array.shape != found[name].shape or array.dtype != found[name].dtype:
+                raise SnapshotError(f"{name} is {found[name].shape}, expected {array.shape}")
+        for name, array in mine.items():
+            array[...] = found[name]
+        self._boundary_ns, self._next_seq, self._last_ns = found["position"].tolist()

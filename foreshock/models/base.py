@@ -1,0 +1,92 @@
+"""What every model shows to the gate and to the doors: a card and one method, `score`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from foreshock.errors import DomainError
+
+Tier = Literal["bars", "tape", "book"]
+Source = Literal["simulation", "binance"]
+
+
+class Domain(BaseModel):
+    """Where a model may speak; scored elsewhere the verdict is a refusal, never a number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source = Field(description="Who made the frames: the simulated exchange or Binance.")
+    market: str = Field(description="binance-spot or binance-usdm (foreshock.market.instruments).")
+    tier: Tier = Field(description="Which inputs the features need: bars, tape or book.")
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.market}/{self.tier}"
+
+    def require(self, asked: Domain) -> None:
+        """Raises DomainError unless `asked` is this very domain."""
+        if asked != self:
+            raise DomainError(f"the model was made for {self}, not for {asked}")
+
+
+class ModelCard(BaseModel):
+    """What is known of one model; `card.json` in its artifact directory. H horizons, k features."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="Family of the model in the registry: one per domain.")
+    version: str = Field(description="Semantic version; its build part is the graph's digest.")
+    domain: Domain = Field(description="Where the model may speak.")
+    horizons_s: tuple[int, ...] = Field(description="H horizons, ascending, seconds.")
+    feature_names: tuple[str, ...] = Field(description="k columns of a vector, in order.")
+    required_features: tuple[str, ...] = Field(
+        description="Features that must be warm before a vector may be scored."
+    )
+    layout_fingerprint: str = Field(description="Fingerprint of the feature layout trained on.")
+    label_fingerprint: str = Field(description="Fingerprint of the surge definition trained on.")
+    data_fingerprint: str = Field(description="Fingerprint of the dataset the model came from.")
+    thresholds: tuple[float, ...] = Field(
+        description="H probabilities from which the gate may speak, fitted on the graph's scores."
+    )
+    approved: tuple[bool, ...] = Field(
+        description="H flags: whether the horizon passed the promotion rule on the test part. A "
+        "horizon that did not pass must not give signals."
+    )
+    base_rates: tuple[float, ...] = Field(description="H shares of surges in the training part.")
+    metrics: dict[str, dict[str, Any]] = Field(
+        description="Measures on the test part with bounds, by horizon in seconds."
+    )
+    spans_ns: dict[str, tuple[int, int]] = Field(
+        description="First t0 and last t1 of the train, calibration and test parts."
+    )
+    trials: int = Field(ge=1, description="How many settings were tried before this one.")
+    settings: dict[str, Any] = Field(description="Settings of the trainer and the calibration.")
+    promoted: bool = Field(description="Whether the promotion rule let it be champion.")
+    reason: str = Field(description="Why it was promoted or not, in one sentence.")
+
+    @property
+    def required(self) -> NDArray[np.bool_]:
+        """bool (k,): columns that must be warm."""
+        return np.isin(np.array(self.feature_names), np.array(self.required_features))
+
+
+@runtime_checkable
+class ScoringModel(Protocol):
+    """A model ready to score."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What is known of it."""
+        ...
+
+    @property
+    def required(self) -> NDArray[np.bool_]:
+        """bool (k,): columns that must be warm before a row may be scored."""
+        ...
+
+    def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Calibrated probabilities (n, H) of vectors (n, k). Raises ModelError on another shape."""
+        ...

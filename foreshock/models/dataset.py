@@ -1,0 +1,177 @@
+"""What a model is trained on: vectors, labels with spans, and what trading them would give."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.errors import DatasetError
+
+# What a manifest must say, and what for.
+MANIFEST_KEYS = (
+    "feature_names",  # list[str], k names in column order
+    "required_features",  # list[str], those that must be warm before a vector may be scored
+    "layout_fingerprint",  # str, foreshock.features.vector.Layout.fingerprint
+    "label_fingerprint",  # str, foreshock.labels.barriers.LabelSettings.fingerprint
+    "horizons_s",  # list[int], H ascending horizons
+    "domain",  # {"source": …, "market": …, "tier": …}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """n rows, k features, H horizons; a row is one symbol at one sampling boundary.
+
+    X            float32 (n, k); NaN where a feature was not warm, never infinite
+    labels       int8 (n, H): 1 surge, 0 none, -1 censored
+    t0_ns        int64 (n,): the boundary
+    t1_ns        int64 (n, H): end of the label's span, never before t0
+    symbol       int32 (n,): index into `symbols`
+    symbols      names
+    outcome_bps  float32 (n, H): return from mid to mid over the span, plus is a gain, costs not yet
+                 taken; NaN where censored
+    bill_bps     float32 (n, H): the whole bill at t0 of a position held for the horizon
+    far_bps, near_bps   float32 (n, H): distances of the barriers
+    weights      float32 (n,) or None: average uniqueness or the like
+    manifest     JSON-ready mapping with at least MANIFEST_KEYS
+    """
+
+    X: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    t0_ns: NDArray[np.int64]
+    t1_ns: NDArray[np.int64]
+    symbol: NDArray[np.int32]
+    symbols: tuple[str, ...]
+    outcome_bps: NDArray[np.float32]
+    bill_bps: NDArray[np.float32]
+    far_bps: NDArray[np.float32]
+    near_bps: NDArray[np.float32]
+    manifest: Mapping[str, Any]
+    weights: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.t0_ns)
+
+    @property
+    def horizons_s(self) -> tuple[int, ...]:
+        """The H horizons, seconds."""
+        return tuple(int(h) for h in self.manifest["horizons_s"])
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The k columns of X."""
+        return tuple(self.manifest["feature_names"])
+
+    @property
+    def end_ns(self) -> NDArray[np.int64]:
+        """int64 (n,): the latest t1 over the horizons, censored ones included."""
+        out: NDArray[np.int64] = self.t1_ns.max(axis=1)
+        return out
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over every array, the symbols and the manifest."""
+        digest = hashlib.sha256(json.dumps(dict(self.manifest), sort_keys=True).encode())
+        digest.update(json.dumps(self.symbols).encode())
+        for name, value in self.arrays().items():
+            digest.update(f"{name}{value.dtype.str}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()[:16]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Every array by field name, weights only where given."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+
+    def take(self, rows: NDArray[np.int64]) -> TrainingSet:
+        """The given rows, in the given order. A copy."""
+        taken: dict[str, Any] = {name: value[rows] for name, value in self.arrays().items()}
+        return replace(self, **taken)
+
+    def in_order(self) -> TrainingSet:
+        """The same rows ordered by (t0, symbol)."""
+        return self.take(np.lexsort((self.symbol, self.t0_ns)).astype(np.int64))
+
+    def check(self) -> TrainingSet:
+        """Raises DatasetError, with the reason and the place, on anything that must not be trained
+        on; returns itself."""
+        self._check_manifest()
+        self._check_shapes()
+        self._check_values()
+        return self
+
+    def _check_manifest(self) -> None:
+        missing = [key for key in MANIFEST_KEYS if key not in self.manifest]
+        if missing:
+            raise DatasetError(f"the manifest lacks {missing}")
+        horizons = self.horizons_s
+        if not horizons or sorted(set(horizons)) != list(horizons) or horizons[0] <= 0:
+            raise DatasetError(f"horizons_s must ascend and be positive, got {horizons}")
+        names = self.feature_names
+        if len(set(names)) != len(names):
+            raise DatasetError("a feature is named twice in the manifest")
+        unknown = sorted(set(self.manifest["required_features"]) - set(names))
+        if unknown:
+            raise DatasetError(f"required_features names what is no feature: {unknown}")
+
+    def _check_shapes(self) -> None:
+        n, k, h = len(self.t0_ns), len(self.feature_names), len(self.horizons_s)
+        if n == 0:
+            raise DatasetError("the dataset has no rows")
+        expected: dict[str, tuple[tuple[int, ...], type]] = {
+            "X": ((n, k), np.float32),
+            "labels": ((n, h), np.int8),
+            "t0_ns": ((n,), np.int64),
+            "t1_ns": ((n, h), np.int64),
+            "symbol": ((n,), np.int32),
+            "outcome_bps": ((n, h), np.float32),
+            "bill_bps": ((n, h), np.float32),
+            "far_bps": ((n, h), np.float32),
+            "near_bps": ((n, h), np.float32),
+            "weights": ((n,), np.float32),
+        }
+        for name, value in self.arrays().items():
+            shape, dtype = expected[name]
+            if value.dtype.kind == "f" and dtype is np.int8 and np.isnan(value).any():
+                row = int(np.argwhere(np.isnan(value))[0][0])
+                raise DatasetError(f"{name} is NaN at row {row}; censored labels are -1")
+            if value.shape != shape or value.dtype != dtype:
+                raise DatasetError(
+                    f"{name} is {value.dtype} {value.shape}, expected {np.dtype(dtype)} {shape}"
+                )
+
+    def _check_values(self) -> None:
+        _refuse(~np.isin(self.labels, (-1, 0, 1)), "labels holds something else than -1, 0 and 1")
+        _refuse(np.isinf(self.X), "X is infinite")
+        _refuse(self.t1_ns < self.t0_ns[:, None], "a label ends before it begins (t1_ns < t0_ns)")
+        _refuse(
+            (self.symbol < 0) | (self.symbol >= len(self.symbols)),
+            f"symbol is no index into the {len(self.symbols)} symbols",
+        )
+        known = self.labels >= 0
+        _refuse(
+            known & ~np.isfinite(self.outcome_bps), "outcome_bps of a known label is not finite"
+        )
+        priced = np.isfinite(self.far_bps) & np.isfinite(self.near_bps)
+        _refuse(known & ~priced, "a known label has no barrier (far_bps or near_bps not finite)")
+        _refuse(known & ~np.isfinite(self.bill_bps), "bill_bps of a known label is not finite")
+        if self.weights is not None:
+            bad = ~np.isfinite(self.weights) | (self.weights < 0)
+            _refuse(bad, "weights is negative or not finite")
+        order = np.lexsort((self.t0_ns, self.symbol))
+        same = (np.diff(self.symbol[order]) == 0) & (np.diff(self.t0_ns[order]) == 0)
+        if same.any():
+            row = int(order[int(np.argmax(same)) + 1])
+            name = self.symbols[int(self.symbol[row])]
+            raise DatasetError(f"{name} has two rows at t0_ns {int(self.t0_ns[row])}")
+
+
+def _refuse(bad: NDArray[np.bool_], what: str) -> None:
+    if bad.any():
+        raise DatasetError(f"{what}: first at {tuple(int(i) for i in np.argwhere(bad)[0])}")

@@ -1,0 +1,1 @@
+"""A seeded exchange: books, tapes and planted surges whose times are known afterwards."""

@@ -1,0 +1,71 @@
+"""What every venue's session is: bytes and events in, rows out, no I/O (the shell does that).
+
+A session owns the *sequenced input* of its symbols: everything it returns is numbered and stamped
+in order, and whatever the engine is to react to goes through it, timers and cut connections too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.market.instruments import Instrument
+from foreshock.market.rows import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRequest:
+    """The shell must fetch a depth snapshot of `symbol` with `levels` levels and hand the answer to
+    `Session.receive_snapshot`. `attempt` counts from 0 within one epoch, for the back-off."""
+
+    symbol: str
+    levels: int
+    attempt: int
+
+
+class Session(Protocol):
+    """The session of one venue and market."""
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """In the order of the rows' symbol index."""
+
+    def start(self, arrival_ns: int) -> Rows:
+        """The first rows of a session: every symbol's epochs."""
+
+    def receive(self, frames: Sequence[bytes], arrival_ns: NDArray[np.int64]) -> Rows:
+        """Rows of a micro-batch of frames, each with its arrival. Never raises on bad frames: they
+        are counted in `counts` and dropped."""
+
+    def receive_snapshot(self, symbol: str, body: bytes, levels: int, arrival_ns: int) -> Rows:
+        """Rows of a REST depth answer: the snapshot, the held diffs that join it, and the epoch
+        that becomes SYNCED; none where it cannot join (then `wanted` asks again)."""
+
+    def timer(self, arrival_ns: int) -> Rows:
+        """A timer row, and the epochs of books that fell silent."""
+
+    def connection(
+        self, number: int, state: int, families: int, symbols: Sequence[str], offset_ns: int,
+        arrival_ns: int,
+    ) -> Rows:  # fmt: skip
+        """A connection row; behind a cut one, the epochs of all it carried."""
+
+    def resync(self, symbol: str, reason: int, arrival_ns: int) -> Rows:
+        """Distrust a book from outside: crossed, or out of the range that is known."""
+
+    def wanted(self) -> list[SnapshotRequest]:
+        """Snapshots to fetch now; each is named once, until it came or `snapshot_failed`."""
+
+    def snapshot_failed(self, symbol: str) -> None:
+        """The fetch came to nothing; `wanted` will name it again."""
+
+    def streams(self) -> list[str]:
+        """Names of the streams to subscribe."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Frames by what became of them (`ok`, `malformed`, …)."""

@@ -1,0 +1,138 @@
+"""Make the history that a first model is trained on: `python -m pipelines.backfill_history`.
+
+The simulated exchange is let run as fast as it can; its frames take the way that live frames take
+(session, engine, recording), so that history and live input differ in nothing but the clock. Frames
+carry the exchange's time only: when they reached us is *modelled*, a seeded draw, and the manifest
+says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.engine.step import Engine
+from foreshock.market.clock import MS_NS, SECOND_NS
+from foreshock.market.rows import (
+    CONNECTED,
+    REASON_CROSSED,
+    REASON_RANGE,
+    Rows,
+)
+from foreshock.settings import load
+from foreshock.simulation.exchange import SimulatedExchange
+from foreshock.simulation.settings import SimulationSettings
+from foreshock.stores.recordings import RecordingWriter
+from foreshock.venues.binance import BOOK_FAMILY, TAPE_FAMILY, BinanceSession
+
+DELAY_MEDIAN_NS: Final = 1 * MS_NS  # from the exchange's stamp to ours, on one machine
+DELAY_SPREAD: Final = 0.5  # standard deviation of its logarithm
+WRITE_EVERY_S: Final = 60
+HISTORY_SEED: Final = 1_000_003  # added to the exchange's seed: history is never the live tape
+
+
+class _Backfill:
+    """One exchange, its session and an engine that watches over the books."""
+
+    def __init__(self, settings: SimulationSettings) -> None:
+        self.exchange = SimulatedExchange(settings)
+        instruments = self.exchange.instruments()
+        self.session = BinanceSession(instruments)
+        self.engine = Engine(instruments)
+        self._delays = np.random.default_rng(settings.seed)
+
+    def start(self) -> Rows:
+        """The session's first rows: epochs, and a connection."""
+        at_ns, session = self.exchange.now_ns, self.session
+        names = self.exchange.symbols
+        families = BOOK_FAMILY | TAPE_FAMILY
+        first = session.start(at_ns)
+        joined = session.connection(0, CONNECTED, families, names, 0, at_ns)
+        return self._seen([first, joined])
+
+    def second(self) -> Rows:
+        """The rows of the next second, its timer row last."""
+        until_ns, session = self.exchange.now_ns + SECOND_NS, self.session
+        got = self.exchange.advance_buffer(until_ns)
+        parts = [session.receive_buffer(got.data, got.starts, self._arrivals(got.event_ns))]
+        for request in session.wanted():
+            body = self.exchange.depth(request.symbol, request.levels)
+            parts.append(session.receive_snapshot(request.symbol, body, request.levels, until_ns))
+        parts.append(session.timer(until_ns))
+        rows = self._seen(parts)
+        broken = [
+            session.resync(
+                self.exchange.symbols[s], REASON_CROSSED if crossed else REASON_RANGE, until_ns
+            )
+            for s, crossed in self.engine.distrusted()
+        ]
+        return np.concatenate([rows, self._seen(broken)]) if broken else rows
+
+    def _arrivals(self, event_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        drawn = self._delays.lognormal(np.log(DELAY_MEDIAN_NS), DELAY_SPREAD, len(event_ns))
+        return np.maximum.accumulate(event_ns + drawn.astype(np.int64))
+
+    def _seen(self, parts: Sequence[Rows]) -> Rows:
+        rows = np.concatenate(parts)
+        self.engine.feed(rows)
+        return rows
+
+
+def backfill_simulation(
+    directory: Path, settings: SimulationSettings, seconds: int
+) -> dict[str, Any]:
+    """Record `seconds` of a simulated exchange; says {directory, symbols, rows, seconds}.
+
+    Raises RecordingError where the directory holds another recording."""
+    run = _Backfill(settings)
+    meta = {
+        "source": "simulation",
+        "market": settings.market,
+        "arrival": "modelled",
+        "simulation": settings.model_dump(mode="json"),
+    }
+    writer = RecordingWriter(directory, run.exchange.instruments(), meta)
+    pending, rows = [run.start()], 0
+    for second in range(seconds):
+        pending.append(run.second())
+        if (second + 1) % WRITE_EVERY_S == 0 or second + 1 == seconds:
+            batch = np.concatenate(pending)
+            writer.write(batch)
+            rows += len(batch)
+            pending = []
+    writer.close()
+    symbols = len(run.exchange.symbols)
+    return {"directory": str(directory), "symbols": symbols, "rows": rows, "seconds": seconds}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="pipelines.backfill_history")
+    parser.add_argument("--out", type=Path, help="default: <var_dir>/history/simulation")
+    parser.add_argument("--seconds", type=int, help="default: training.history_s")
+    parser.add_argument("--symbols", type=int, help="default: those of simulation.symbols")
+    parser.add_argument("--seed", type=int, help="default: simulation.seed, far away")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    flags = parser.parse_args(arguments)
+    tree = load().tree
+    seed = tree.simulation.seed + HISTORY_SEED if flags.seed is None else flags.seed
+    changes = {"seed": seed, **({"symbols": flags.symbols} if flags.symbols else {})}
+    settings = SimulationSettings.model_validate({**tree.simulation.model_dump(), **changes})
+    out = flags.out or tree.paths.under("history", "simulation")
+    done = backfill_simulation(out, settings, flags.seconds or tree.training.history_s)
+    if flags.json:
+        json.dump(done, sys.stdout)
+    else:
+        print(f"{done['seconds']} s of {done['symbols']} symbols, {done['rows']} rows: {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Write the pages of documentation that are generated from the source: `make docs`.
+
+With --check nothing is written, and the exit code is 1 where a page is not what it would be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from foreshock.features import catalog
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pages() -> dict[Path, str]:
+    """Path → the text that belongs there."""
+    return {ROOT / "docs" / "features.md": catalog.as_markdown()}
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check every page and return the exit code."""
+    stale = [
+        (path, text)
+        for path, text in pages().items()
+        if not path.exists() or path.read_text() != text
+    ]
+    for path, text in stale:
+        print(f"{path.relative_to(ROOT)} {'is stale' if '--check' in arguments else 'written'}")
+        if "--check" not in arguments:
+            path.write_text(text)
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

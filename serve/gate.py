@@ -1,0 +1,284 @@
+"""The gate: hosts the pure judgement, remembers its state, and publishes what was decided.
+
+There is exactly one, because cool-down and duplicates are decided in one place. A boundary's way:
+
+    message → scores (one call, bounded in time) → judge → hot store (one round trip) → summary
+                                                             └─ signals → outbox → ledger
+
+What a death cannot break:
+ 1 The state of the policy goes to the hot store behind the verdicts that it follows from, in the
+   same round trip. A gate that starts takes it up, so that cool-downs and kill switches hold on.
+ 2 A message that is sent again is a duplicate, unless the gate died before its verdicts were
+   stored: then it is judged again, and its signals have the same ids, which the hot store and the
+   ledger take once.
+ 3 Signals that the hot store did not take are kept and go with the next boundary. A gate that
+   starts hands the newest signals of the stream to the ledger once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.errors import ForeshockError, StoreError
+from foreshock.features import catalog
+from foreshock.market.clock import MS_NS, Clock
+from foreshock.market.rows import STATE_NAMES
+from foreshock.models.base import Domain
+from foreshock.signals.gate import GateSettings, ModelFacts, Verdict, judge
+from foreshock.signals.policy import PolicyState
+from foreshock.signals.risk import apply_control
+from foreshock.stores.hot import HotStore
+from serve.facts import NOTE, POLICY_NOTE, GateFacts
+from serve.messages import BoundaryMessage
+from serve.outbox import Outbox
+from serve.scorer import Scores
+from serve.settings import ServeSettings
+
+_LOG = logging.getLogger(__name__)
+_REPLAYED: Final = 1_000  # signals of the stream that a new gate hands to the ledger once more
+_UNSENT: Final = 10_000
+_PRICES: Final = (
+    "bid", "ask", "last", "bid_notional", "ask_notional", "volatility_1s", "volume_60s",
+    "funding_rate",
+)  # fmt: skip
+
+Score = Callable[[NDArray[np.float32]], Awaitable[Scores]]
+
+
+class Gate:
+    """Judge the boundaries of all watchers.
+
+    score      the scorer's method, awaited once a message
+    hot        where verdicts go
+    outbox     where signals go on their way to the ledger; None keeps no ledger
+    """
+
+    def __init__(
+        self,
+        score: Score,
+        hot: HotStore,
+        outbox: Outbox | None,
+        settings: ServeSettings,
+        gate: GateSettings,
+        clock: Clock | None = None,
+    ) -> None:
+        self._score, self._hot, self._outbox = score, hot, outbox
+        self._settings, self._gate = settings, gate
+        self._clock = clock or Clock()
+        self._state: PolicyState | None = None
+        self._model: ModelFacts | None = None
+        self._scored_once = False
+        self._unsent: list[dict[str, Any]] = []
+        self._turn = asyncio.Lock()
+        self._layout = catalog.layout()
+        self._facts = GateFacts(self._clock.now_ns())
+
+    async def judge(self, message: BoundaryMessage) -> dict[str, Any]:
+        """Verdicts of one boundary, published. Returns a summary:
+
+        {verdicts, signals, probabilities, reasons: {reason: n}, boundary_ns, published_ns,
+        model_version, problem}
+
+        published_ns is None and `problem` a sentence where the hot store could not be reached; the
+        message need not be sent again. Raises ForeshockError on one that is not whole."""
+        arrived = time.perf_counter_ns()
+        scores, problem = await self._ask_scorer(message)
+        async with self._turn:
+            return await asyncio.to_thread(self._decide, message, scores, problem, arrived)
+
+    def close(self) -> None:
+        """Write what is still on its way to the ledger and close the connections."""
+        if self._outbox is not None:
+            self._outbox.close()
+        self._hot.close()
+
+    async def _ask_scorer(
+        self, message: BoundaryMessage
+    ) -> tuple[NDArray[np.float32] | None, str | None]:
+        """Scores in time, or None and why there are none. Never raises what the scorer raises."""
+        matrix = message.boundary.vectors
+        budget_ms = (
+            self._settings.score_budget_ms
+            if self._scored_once
+            else self._settings.cold_score_budget_ms
+        )
+        started = time.perf_counter_ns()
+        try:
+            scores, model, fingerprint = await asyncio.wait_for(
+                self._score(matrix), budget_ms / 1_000
+            )
+        except TimeoutError:
+            self._facts.scorer_failures["slow"] += 1
+            return None, f"the scorer took longer than {budget_ms:g} ms"
+        except Exception as error:  # whatever it dies of, a boundary gets its verdicts
+            self._facts.scorer_failures["down"] += 1
+            return None, f"the scorer failed: {type(error).__name__}: {error}"
+        self._scored_once = True
+        self._facts.scoring.observe((time.perf_counter_ns() - started) / MS_NS)
+        self._know(model, fingerprint)
+        wanted = message.layout_fingerprint or self._layout.fingerprint
+        if scores is not None and fingerprint != wanted:
+            self._facts.scorer_failures["layout"] += 1
+            return None, f"the model was trained on layout {fingerprint}, vectors are of {wanted}"
+        return scores, None
+
+    def _know(self, model: ModelFacts | None, fingerprint: str | None) -> None:
+        self._model = model
+        self._facts.model = None if model is None else {
+            "version": model.version,
+            "domain": str(model.domain),
+            "horizons_s": list(model.horizons_s),
+            "thresholds": list(model.thresholds),
+            "approved": list(model.approved or [True] * len(model.horizons_s)),
+            "layout_fingerprint": fingerprint,
+        }  # fmt: skip
+
+    def _decide(
+        self,
+        message: BoundaryMessage,
+        scores: NDArray[np.float32] | None,
+        problem: str | None,
+        arrived: int,
+    ) -> dict[str, Any]:
+        boundary = message.boundary
+        try:
+            state = self._state if self._state is not None else self._restore()
+        except StoreError as error:
+            # Without its memory the gate would not know what it signalled: it says nothing.
+            self._facts.store_failures += 1
+            return self._summary(message, (), None, str(error))
+        state = apply_control(state, message.control_rows, message.symbols)
+        model = self._model
+        if model is not None and scores is not None and scores.shape[1] != len(model.horizons_s):
+            scores, problem = None, "another model came between the scores and the judgement"
+        verdicts, self._state = judge(
+            boundary=boundary,
+            symbols=message.symbols,
+            probabilities=scores,
+            model=model,
+            session_domain=message.domain,
+            state=state,
+            settings=self._gate,
+        )
+        self._count(message, verdicts)
+        published_ns = self._publish(message, verdicts, problem)
+        self._facts.inside.observe((time.perf_counter_ns() - arrived) / MS_NS)
+        if published_ns is None:
+            problem = "the hot store could not be reached"
+        elif message.live:
+            self._facts.total.observe((published_ns - boundary.closed_at_ns) / MS_NS)
+        return self._summary(message, verdicts, published_ns, problem)
+
+    def _publish(
+        self, message: BoundaryMessage, verdicts: Sequence[Verdict], problem: str | None
+    ) -> int | None:
+        """One round trip; the moment when it was done, or None where it was not."""
+        domain, judged_ns = str(Domain.model_validate(message.domain)), self._clock.now_ns()
+        extra = {
+            "watcher": message.watcher,
+            "domain": domain,
+            "closed_at_ns": message.boundary.closed_at_ns,
+            "judged_ns": judged_ns,
+        }
+        said = [{**verdict.as_dict(), **extra} for verdict in verdicts]
+        for body in said:
+            if problem is not None and body["reason"] == "no_model":
+                body["detail"] = problem
+        fresh = [body for body in said if body["signal"]]
+        if self._outbox is not None:
+            self._outbox.add(fresh, Counter(v.reason.value for v in verdicts), judged_ns)
+        assert self._state is not None
+        ledger = self._outbox.facts() if self._outbox is not None else {}
+        try:
+            self._hot.publish(
+                verdicts=[*self._unsent, *said],
+                market=self._market(message, verdicts, judged_ns),
+                notes={NOTE: self._facts.to_bytes(ledger), POLICY_NOTE: self._state.to_bytes()},
+            )
+        except StoreError as error:
+            self._facts.store_failures += 1
+            _LOG.warning("a boundary of %s was not published: %s", message.watcher, error)
+            self._unsent = [*self._unsent, *fresh][-_UNSENT:]
+            return None
+        self._unsent = []
+        return self._clock.now_ns()
+
+    def _market(
+        self, message: BoundaryMessage, verdicts: Sequence[Verdict], judged_ns: int
+    ) -> dict[str, dict[str, Any]]:
+        """The state of the market per symbol, as the engine saw it at the boundary."""
+        boundary, names = message.boundary, self._layout.names
+        required = self._required(boundary.warm.shape[1])
+        out = {}
+        for i, symbol in enumerate(message.symbols):
+            if verdicts[i].reason == "duplicate":
+                continue
+            inputs, cold = boundary.bill_inputs[i], ~boundary.warm[i]
+            out[symbol] = {
+                "symbol": symbol,
+                "boundary_ns": boundary.boundary_ns,
+                "closed_at_ns": boundary.closed_at_ns,
+                "judged_ns": judged_ns,
+                **{name: float(inputs[name]) for name in _PRICES},
+                "book_state": STATE_NAMES[int(boundary.book_state[i])],
+                "book_epoch": int(boundary.book_epoch[i]),
+                "tape_epoch": int(boundary.tape_epoch[i]),
+                "rows": int(boundary.rows[i]),
+                "watcher": message.watcher,
+                "missing": [names[j] for j in np.flatnonzero(cold & required) if j < len(names)],
+                "not_warm": int(np.count_nonzero(cold)),
+            }
+        return out
+
+    def _required(self, width: int) -> NDArray[np.bool_]:
+        model = self._model
+        if model is not None and model.required is not None and len(model.required) == width:
+            return model.required
+        needed = [spec.warmup_s <= catalog.REQUIRED_WARMUP_S for spec in self._layout]
+        return np.array(needed) if len(needed) == width else np.ones(width, np.bool_)
+
+    def _count(self, message: BoundaryMessage, verdicts: Sequence[Verdict]) -> None:
+        self._facts.boundaries += 1
+        self._facts.reasons.update(verdict.reason.value for verdict in verdicts)
+        self._facts.watchers[message.watcher] = {
+            "symbols": len(message.symbols),
+            "boundary_ns": message.boundary.boundary_ns,
+            "received_ns": self._clock.now_ns(),
+        }
+
+    def _restore(self) -> PolicyState:
+        """The state that the last gate left; signals of the stream go to the ledger once more."""
+        note = self._hot.note(POLICY_NOTE)
+        if self._outbox is not None:
+            self._outbox.add(reversed(self._hot.last_signals(_REPLAYED)))
+        try:
+            return PolicyState() if note is None else PolicyState.from_bytes(note)
+        except ForeshockError as error:
+            raise StoreError(f"the stored state of the policy cannot be read: {error}") from error
+
+    def _summary(
+        self,
+        message: BoundaryMessage,
+        verdicts: Sequence[Verdict],
+        published_ns: int | None,
+        problem: str | None,
+    ) -> dict[str, Any]:
+        reasons: Mapping[str, int] = Counter(verdict.reason.value for verdict in verdicts)
+        return {
+            "verdicts": len(verdicts),
+            "signals": reasons.get("signal", 0),
+            "probabilities": any(verdict.probabilities is not None for verdict in verdicts),
+            "reasons": dict(reasons),
+            "boundary_ns": message.boundary.boundary_ns,
+            "published_ns": published_ns,
+            "model_version": None if self._model is None else self._model.version,
+            "problem": problem,
+        }

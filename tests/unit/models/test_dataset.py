@@ -1,0 +1,107 @@
+"""foreshock.models.dataset: what a training set refuses to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foreshock.errors import DatasetError
+from foreshock.models.dataset import MANIFEST_KEYS, TrainingSet
+from tests.reference.training import make_set
+
+
+@pytest.fixture
+def data() -> TrainingSet:
+    return make_set(steps=20)
+
+
+def changed(data: TrainingSet, name: str, change: Callable[[Any], Any]) -> TrainingSet:
+    """A copy with one array changed in place or replaced."""
+    array = getattr(data, name).copy()
+    return replace(data, **{name: change(array)})
+
+
+def put(*place: Any) -> Callable[[Any], Any]:
+    *where, value = place
+
+    def change(array: Any) -> Any:
+        array[tuple(where)] = value
+        return array
+
+    return change
+
+
+def test_a_good_set_passes_and_is_returned(data: TrainingSet) -> None:
+    assert data.check() is data
+    assert replace(data, weights=np.ones(len(data), np.float32)).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("labels", put(3, 0, 5), r"something else than -1, 0 and 1: first at \(3, 0\)"),
+        ("labels", lambda a: np.where(a == -1, np.nan, a), "labels is NaN at row"),
+        ("labels", lambda a: a.astype(np.int64), "expected int8"),
+        ("X", put(4, 2, np.inf), r"X is infinite: first at \(4, 2\)"),
+        ("X", lambda a: a.astype(np.float64), "expected float32"),
+        ("X", lambda a: a[:, :-1], r"\(60, 5\)"),
+        ("t1_ns", put(5, 1, 0), r"ends before it begins .* first at \(5, 1\)"),
+        ("symbol", put(2, 9), "symbol is no index"),
+        ("symbol", put(1, 0), "AAAUSDT has two rows at t0_ns"),
+        ("outcome_bps", put(0, 0, np.nan), "outcome_bps of a known label"),
+        ("far_bps", put(0, 1, np.nan), "has no barrier"),
+        ("bill_bps", put(0, 1, np.nan), "bill_bps of a known label"),
+        ("bill_bps", lambda a: a[:, 0], "bill_bps is float32"),
+    ],
+)
+def test_a_spoilt_array_is_refused_with_the_place(
+    data: TrainingSet, name: str, change: Callable[[Any], Any], reason: str
+) -> None:
+    with pytest.raises(DatasetError, match=reason):
+        changed(data, name, change).check()
+
+
+def test_weights_below_zero_are_refused(data: TrainingSet) -> None:
+    with pytest.raises(DatasetError, match="weights is negative"):
+        replace(data, weights=np.full(len(data), -1, np.float32)).check()
+
+
+@pytest.mark.parametrize("key", MANIFEST_KEYS)
+def test_each_key_of_the_manifest_is_needed(data: TrainingSet, key: str) -> None:
+    manifest = {k: v for k, v in data.manifest.items() if k != key}
+    with pytest.raises(DatasetError, match=key):
+        replace(data, manifest=manifest).check()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("horizons_s", [20, 10], "must ascend"),
+        ("required_features", ["volume"], r"no feature: \['volume'\]"),
+        ("feature_names", ["a", "a", "b", "c", "d", "e"], "named twice"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    data: TrainingSet, key: str, value: Any, reason: str
+) -> None:
+    with pytest.raises(DatasetError, match=reason):
+        replace(data, manifest={**data.manifest, key: value}).check()
+
+
+def test_a_set_without_rows_is_refused(data: TrainingSet) -> None:
+    with pytest.raises(DatasetError, match="no rows"):
+        data.take(np.zeros(0, np.int64)).check()
+
+
+def test_order_is_restored_and_the_fingerprint_knows_every_byte(data: TrainingSet) -> None:
+    shuffled = data.take(np.random.default_rng(0).permutation(len(data)))
+    assert shuffled.fingerprint != data.fingerprint
+    assert shuffled.in_order().fingerprint == data.fingerprint
+    for name, array in data.arrays().items():
+        flipped = array.copy()
+        flipped.view(np.uint8).reshape(-1)[0] ^= 1
+        assert replace(data, **{name: flipped}).fingerprint != data.fingerprint, name
