@@ -178,9 +178,7 @@ class Feed:
 
     def _say(self, socket: _Socket, state: int) -> None:
         self._add(
-            Connection(
-                self.clock.now_ns(), socket.number, state, socket.families, socket.symbols
-            )
+            Connection(self.clock.now_ns(), socket.number, state, socket.families, socket.symbols)
         )
 
     async def _read(self, socket: _Socket, wire: websockets.ClientConnection) -> None:

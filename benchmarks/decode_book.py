@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import orjson
 
-from benchmarks import mix
+from benchmarks import _mix as mix
 from benchmarks.common import Figures, arguments, finish, missing, say, take_turns
 from foreshock.engine.step import Engine
 from foreshock.market import ladder as books
@@ -118,14 +118,14 @@ class Contest:
 
 
 class DictBooks:
-    """The peer one writes first: parsed JSON into a dict a side, best price looked for when it is
-    gone. No ids are checked, no grid either."""
+    """The peer one writes first: parsed JSON into a dict a side, the best price kept and looked for
+    anew only when it is gone. No ids are checked, no grid either."""
 
     def __init__(self, given: mix.Mix, loads: Callable[[bytes], dict]) -> None:
         self.given, self.loads = given, loads
         self.bids: dict[str, dict[float, float]] = {}
         self.asks: dict[str, dict[float, float]] = {}
-        self.best: dict[str, tuple[float, float]] = {}
+        self.best: dict[str, list[float]] = {}
 
     def prepare(self) -> Callable[[], int]:
         """Books from the snapshots; the measured work reads all frames behind them."""
@@ -133,6 +133,8 @@ class DictBooks:
             answer = json.loads(body)
             self.bids[instrument.symbol] = {float(p): float(q) for p, q in answer["bids"]}
             self.asks[instrument.symbol] = {float(p): float(q) for p, q in answer["asks"]}
+            sides = self.bids[instrument.symbol], self.asks[instrument.symbol]
+            self.best[instrument.symbol] = [max(sides[0]), min(sides[1])]
         frames = self.given.frames[self.given.warmup :]
         return lambda: self._run(frames)
 
@@ -143,14 +145,27 @@ class DictBooks:
             if data["e"] == "trade":
                 last[data["s"]] = (float(data["p"]), float(data["q"]), data["m"])
                 continue
-            bids, asks = self.bids[data["s"]], self.asks[data["s"]]
-            for book, levels in ((bids, data["b"]), (asks, data["a"])):
-                for price, size in levels:
-                    if (q := float(size)) == 0.0:
-                        book.pop(float(price), None)
-                    else:
-                        book[float(price)] = q
-            self.best[data["s"]] = (max(bids), min(asks))
+            best, bids, asks = self.best[data["s"]], self.bids[data["s"]], self.asks[data["s"]]
+            for text, size in data["b"]:
+                price, q = float(text), float(size)
+                if q == 0.0:
+                    bids.pop(price, None)
+                else:
+                    bids[price] = q
+                    if price > best[0]:
+                        best[0] = price
+            for text, size in data["a"]:
+                price, q = float(text), float(size)
+                if q == 0.0:
+                    asks.pop(price, None)
+                else:
+                    asks[price] = q
+                    if price < best[1]:
+                        best[1] = price
+            if best[0] not in bids:
+                best[0] = max(bids)
+            if best[1] not in asks:
+                best[1] = min(asks)
         return len(frames)
 
 

@@ -131,9 +131,7 @@ class Demo:
 
         exchange = self.config.exchange
         if not self.recording:
-            simulation = self.config.simulation.model_copy(
-                update={"start_ns": self.clock.now_ns()}
-            )
+            simulation = self.config.simulation.model_copy(update={"start_ns": self.clock.now_ns()})
             settings = LocalExchangeSettings(
                 simulation=simulation, host=exchange.host, port=exchange.port
             )

@@ -20,7 +20,8 @@ from foreshock.models.boosted import BoostedModel, BoostedSettings, fit
 from foreshock.models.calibration import CalibrationSettings, Table, calibrate
 from foreshock.models.certificate import certify
 from foreshock.models.dataset import TrainingSet
-from foreshock.models.onnx import build_graph, open_session, run_graph
+from foreshock.models.onnx import build_graph
+from foreshock.models.session import open_session, run_graph
 from foreshock.models.trees import flatten
 from foreshock.validation import measures
 from foreshock.validation.walk_forward import Fold, WalkForwardSettings, check_fold, final_fold

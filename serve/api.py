@@ -275,9 +275,7 @@ def _add_docs(app: FastAPI, settings: ServeSettings) -> None:
     async def docs() -> Response:
         if "html" not in pages:
             pages["html"] = docs_page.render(app.openapi(), f"{address}:{settings.port}")
-        return HTMLResponse(
-            pages["html"], headers={"Content-Security-Policy": docs_page.POLICY}
-        )
+        return HTMLResponse(pages["html"], headers={"Content-Security-Policy": docs_page.POLICY})
 
     async def front() -> Response:
         return RedirectResponse("/docs")
@@ -310,4 +308,3 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, misfitting)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, broken)
-

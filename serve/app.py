@@ -1,10 +1,10 @@
 """The Ray Serve application: Scorer, Gate and the HTTP ingress, and how they are brought up.
 
-    from serve.hosting import ray_environment
-    os.environ.update(ray_environment(port))      # before Ray is imported
-    ray.init(…)
-    site = deploy(settings, wiring)               # site.url, site.gate.judge.remote(message)
-    undeploy()
+from serve.hosting import ray_environment
+os.environ.update(ray_environment(port))      # before Ray is imported
+ray.init(…)
+site = deploy(settings, wiring)               # site.url, site.gate.judge.remote(message)
+undeploy()
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ray import serve as ray_serve
 from ray.serve.config import AutoscalingConfig
 from ray.serve.handle import DeploymentHandle
 
+from foreshock.engine.message import BoundaryMessage
 from foreshock.models.base import Domain
 from foreshock.signals.gate import GateSettings
 from foreshock.stores.hot import RedisHot
@@ -31,7 +32,6 @@ from foreshock.stores.registry import DirectoryRegistry
 from serve.api import create_api
 from serve.board import Board
 from serve.gate import Gate
-from serve.messages import BoundaryMessage
 from serve.outbox import Outbox
 from serve.scorer import Scorer, Scores, champion_of
 from serve.settings import ServeSettings

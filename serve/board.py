@@ -48,7 +48,7 @@ class Reader(Protocol):
         ...
 
     def stores(self) -> dict[str, str]:
-        """"ok" or what is wrong, by store."""
+        """ "ok" or what is wrong, by store."""
         ...
 
 

@@ -27,6 +27,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.engine.message import BoundaryMessage
 from foreshock.errors import ForeshockError, StoreError
 from foreshock.features import catalog
 from foreshock.market.clock import MS_NS, Clock
@@ -37,7 +38,6 @@ from foreshock.signals.policy import PolicyState
 from foreshock.signals.risk import apply_control
 from foreshock.stores.hot import HotStore
 from serve.facts import NOTE, POLICY_NOTE, GateFacts
-from serve.messages import BoundaryMessage
 from serve.outbox import Outbox
 from serve.scorer import Scores
 from serve.settings import ServeSettings
@@ -85,7 +85,8 @@ class Gate:
         """Verdicts of one boundary, published. Returns a summary:
 
         {verdicts, signals, probabilities, reasons: {reason: n}, boundary_ns, published_ns,
-        model_version, problem}
+        model_version, problem}, and with `message.tell_all` {scores: float32 (n, H) or None, said: the
+        verdicts as JSON objects}
 
         published_ns is None and `problem` a sentence where the hot store could not be reached; the
         message need not be sent again. Raises ForeshockError on one that is not whole."""
@@ -175,7 +176,7 @@ class Gate:
             problem = "the hot store could not be reached"
         elif message.live:
             self._facts.total.observe((published_ns - boundary.closed_at_ns) / MS_NS)
-        return self._summary(message, verdicts, published_ns, problem)
+        return self._summary(message, verdicts, published_ns, problem, scores)
 
     def _publish(
         self, message: BoundaryMessage, verdicts: Sequence[Verdict], problem: str | None
@@ -270,9 +271,14 @@ class Gate:
         verdicts: Sequence[Verdict],
         published_ns: int | None,
         problem: str | None,
+        scores: NDArray[np.float32] | None = None,
     ) -> dict[str, Any]:
         reasons: Mapping[str, int] = Counter(verdict.reason.value for verdict in verdicts)
+        told: dict[str, Any] = {}
+        if message.tell_all:
+            told = {"scores": scores, "said": [verdict.as_dict() for verdict in verdicts] or None}
         return {
+            **told,
             "verdicts": len(verdicts),
             "signals": reasons.get("signal", 0),
             "probabilities": any(verdict.probabilities is not None for verdict in verdicts),

@@ -167,4 +167,3 @@ def scored(matrix: NDArray[np.float32], fingerprint: str, scores: Scores) -> Jso
 def misfit(error: ModelError) -> DoorError:
     """The scorer's word on vectors of another width."""
     return DoorError(422, "invalid", str(error), reason="features")
-

@@ -72,7 +72,6 @@ class Scorer:
         model = self._model
         return None if model is None else model.card.model_dump(mode="json")
 
-
     def _follow(self) -> None:
         """Look who is champion, at most every two seconds, and load what is not loaded."""
         now_s = time.monotonic()

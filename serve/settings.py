@@ -95,9 +95,7 @@ class ServeSettings(BaseModel):
         gt=0,
         description="How long a door waits for the hot store before it answers store_down.",
     )
-    max_symbols: int = Field(
-        default=500, ge=1, description="Symbols that one request may ask for."
-    )
+    max_symbols: int = Field(default=500, ge=1, description="Symbols that one request may ask for.")
     max_vectors: int = Field(
         default=4_096, ge=1, description="Feature vectors that one request may have scored."
     )

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from foreshock.errors import CertificateError, ModelError
 from foreshock.models.base import ModelCard
-from foreshock.models.onnx import open_session, run_graph
+from foreshock.models.session import open_session, run_graph
 
 GRAPH, CARD, CERTIFICATE = "model.onnx", "card.json", "certificate.json"
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from foreshock.errors import CertificateError
 from foreshock.models.boosted import BoostedModel
 from foreshock.models.calibration import Table
-from foreshock.models.onnx import build_leaf_graph, open_session, run_graph
+from foreshock.models.onnx import build_leaf_graph
+from foreshock.models.session import open_session, run_graph
 from foreshock.models.trees import ZERO, Tree, flatten
 
 UNIT: Final = 2.0**-24  # unit roundoff of float32

@@ -1,7 +1,7 @@
 """The slow twin of market/ladder.py and market/integrity.py: dicts, sorting, and the venue's rules.
 
-`BookTwin` knows no window, no bitmap and no best price that it keeps: it sorts. `Continuity` is what
-the venue's page says, sentence by sentence. Both are one symbol; whoever has several has several.
+`BookTwin` knows no window, no bitmap and no best price that it keeps: it sorts. `Continuity` is
+what the venue's page says, sentence by sentence. Both are one symbol; whoever has several has several.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def apply(side: Side, levels: list[Level]) -> None:
 
 
 def flow(side: str, old: Level | None, new: Level | None) -> int:
-    """What one side's queue did (Cont, Kukanov, Stoikov 2014, eq. 4), in lots: a bid queue that grew
-    or moved up counts for the buyers, an ask queue that grew or moved down against them."""
+    """What one side's queue did (Cont, Kukanov, Stoikov 2014, eq. 4), in lots: a bid queue that
+    grew or moved up counts for the buyers, an ask queue that grew or moved down against them."""
     if old is None or new is None:
         return 0
     (was, was_lots), (now, now_lots) = old, new
@@ -62,7 +62,9 @@ class BookTwin:
     depth_id: int = 0
     quote_id: int = 0
     touch: tuple[int, int, int, int] = (0, 0, 0, 0)
-    top: tuple[list[Level], list[Level]] | None = None  # as of the last book row; None: no reference
+    top: tuple[list[Level], list[Level]] | None = (
+        None  # as of the last book row; None: no reference
+    )
     applied: int = 0
     crossed: bool = False
 

@@ -48,11 +48,11 @@ LATEST_MS = (2**63 - 1) // 1_000_000
 LARGEST = 4_000_000
 
 
-class Malformed(Exception):
+class MalformedError(Exception):
     """Not the JSON, or not the payload, that it must be."""
 
 
-class BadNumber(Exception):
+class BadNumberError(Exception):
     """Off the instrument's grid."""
 
 
@@ -110,7 +110,7 @@ def _depth(value: Any) -> int:
 
 
 def parse(frame: bytes) -> Any:
-    """The frame's JSON: objects as Members, numbers as Number. Raises Malformed."""
+    """The frame's JSON: objects as Members, numbers as Number. Raises MalformedError."""
     spelled = ESCAPE.sub("\ue000", frame.decode("latin-1"))
     try:
         return json.loads(
@@ -118,22 +118,22 @@ def parse(frame: bytes) -> Any:
             parse_constant=_no_constant,
         )  # fmt: skip
     except (ValueError, RecursionError) as error:
-        raise Malformed from error
+        raise MalformedError from error
 
 
 def _integer(value: Any) -> int:
     if not isinstance(value, Number) or not INTEGER.fullmatch(value):
-        raise Malformed
+        raise MalformedError
     return int(value)
 
 
 def on_grid(text: Any, decimals: int, units: int) -> tuple[int, bool]:
     """(whole steps, whether that is all of it) of a quoted decimal."""
     if isinstance(text, Number) or not isinstance(text, str):
-        raise Malformed
+        raise MalformedError
     match = PLAIN.fullmatch(text)
     if match is None or len(match[1]) + decimals > 18:
-        raise Malformed
+        raise MalformedError
     exact = Decimal(text).scaleb(decimals) / units if len(text) < 25 else None
     whole, fraction = match[1], match[2] or ""
     steps, rest = divmod(int(whole + fraction[:decimals].ljust(decimals, "0")), units)
@@ -170,16 +170,16 @@ class FrameTwin:
             return "oversized", []
         try:
             return self._read(frame)
-        except Malformed:
+        except MalformedError:
             return "malformed", []
-        except BadNumber:
+        except BadNumberError:
             return "bad_number", []
 
     def _read(self, frame: bytes) -> tuple[str, list[Line]]:
         payload, wrapped = self._payload(parse(frame))
         known = [name for name, _ in payload if name in READ]
         if len(known) != len(set(known)) or any(_depth(v) > DEEPEST for _, v in payload):
-            raise Malformed
+            raise MalformedError
         event = payload.get("e")
         if self._is_text(event):
             if event not in ("trade", "aggTrade", "depthUpdate", "bookTicker"):
@@ -192,7 +192,7 @@ class FrameTwin:
             return "unsupported", []
         symbol = payload.get("s")
         if not self._is_text(symbol):
-            raise Malformed
+            raise MalformedError
         s = next((k for k, i in enumerate(self.instruments) if i.symbol == symbol), -1)
         if s < 0:
             return "unknown_symbol", []
@@ -210,29 +210,31 @@ class FrameTwin:
 
     def _payload(self, parsed: Any) -> tuple[Members, bool]:
         if not isinstance(parsed, Members):
-            raise Malformed
+            raise MalformedError
         wrapped = bool(parsed) and parsed[0][0] in ("stream", "data")
         if wrapped:
             names = [name for name, _ in parsed]
             if names not in (["stream", "data"], ["data", "stream"]):
-                raise Malformed
+                raise MalformedError
             if not self._is_text(parsed.get("stream")):
-                raise Malformed
+                raise MalformedError
             parsed = parsed.get("data")
             if not isinstance(parsed, Members):
-                raise Malformed
+                raise MalformedError
         return parsed, wrapped
 
     def _price(self, s: int, text: Any) -> int:
-        steps, fits = on_grid(text, self.instruments[s].tick_decimals, self.instruments[s].tick_units)
+        steps, fits = on_grid(
+            text, self.instruments[s].tick_decimals, self.instruments[s].tick_units
+        )
         if not fits:
-            raise BadNumber
+            raise BadNumberError
         return steps
 
     def _size(self, s: int, text: Any, exact: bool) -> int:
         steps, fits = on_grid(text, self.instruments[s].lot_decimals, self.instruments[s].lot_units)
         if exact and not fits:
-            raise BadNumber
+            raise BadNumberError
         return steps
 
     @staticmethod
@@ -247,16 +249,16 @@ class FrameTwin:
         aggregated = self.tape == "aggTrade"
         trade_id = _integer(payload.get("a" if aggregated else "t"))
         if not all(self._is_text(payload.get(name)) for name in ("p", "q")):
-            raise Malformed
+            raise MalformedError
         if not isinstance(payload.get("m"), bool):
-            raise Malformed
+            raise MalformedError
         price = self._price(s, payload.get("p"))
         size = self._size(s, payload.get("q"), exact=True)
         fills = 1
         if aggregated:
             fills = _integer(payload.get("l")) - _integer(payload.get("f")) + 1
             if fills < 1:
-                raise Malformed
+                raise MalformedError
         if trade_id <= self.trade_id[s]:
             return "repeated", []
         gap = self.trade_id[s] >= 0 and trade_id > self.trade_id[s] + 1
@@ -270,9 +272,7 @@ class FrameTwin:
             return "no_trade", lines
         flags = SELL if payload.get("m") else 0
         event_ns = self._event_ns(payload)
-        lines.append(
-            Line(TRADE, flags, s, event_ns, trade_id, fills, price, size, 0, 0, [], [])
-        )
+        lines.append(Line(TRADE, flags, s, event_ns, trade_id, fills, price, size, 0, 0, [], []))
         return "ok", lines
 
     def _book_ticker(self, s: int, payload: Members) -> tuple[str, list[Line]]:
@@ -281,23 +281,23 @@ class FrameTwin:
         for name in "bBaA":
             value = payload.get(name)
             if not self._is_text(value):
-                raise Malformed
+                raise MalformedError
             values.append(self._price(s, value) if name.islower() else self._size(s, value, False))
         a, b, c, d = values
         return "ok", [Line(QUOTE, 0, s, self._event_ns(payload), update_id, 0, a, b, c, d, [], [])]
 
     def _levels(self, s: int, value: Any) -> list[tuple[int, int]]:
         if not isinstance(value, list) or isinstance(value, Members):
-            raise Malformed
+            raise MalformedError
         out = []
         for level in value:
             if not isinstance(level, list) or isinstance(level, Members) or len(level) < 2:
-                raise Malformed
+                raise MalformedError
             price, fits = on_grid(
                 level[0], self.instruments[s].tick_decimals, self.instruments[s].tick_units
             )
             if fits and price == 0:
-                raise Malformed
+                raise MalformedError
             size = self._size(s, level[1], exact=False)
             if fits:
                 out.append((price, size))
@@ -308,7 +308,7 @@ class FrameTwin:
         previous = _integer(payload.get("pu")) if self.market == "binance-usdm" else -1
         bids, asks = self._levels(s, payload.get("b")), self._levels(s, payload.get("a"))
         if first > last:
-            raise Malformed
+            raise MalformedError
         book = self.books[s]
         was = book.state
         verdict = book.diff(Diff(first, last, previous))
@@ -317,7 +317,20 @@ class FrameTwin:
         flags = 0 if verdict == "applied" else HELD
         event_ns = self._event_ns(payload)
         lines = [
-            Line(DEPTH, flags, s, event_ns, last, first, previous, len(bids), len(asks), 0, bids, asks)
+            Line(
+                DEPTH,
+                flags,
+                s,
+                event_ns,
+                last,
+                first,
+                previous,
+                len(bids),
+                len(asks),
+                0,
+                bids,
+                asks,
+            )
         ]
         if verdict == "break":
             lines.append(self._epoch(s, RESYNCING, book.epoch, BOOK, REASON_GAP))
@@ -333,17 +346,17 @@ class FrameTwin:
         """(lastUpdateId, bids, asks) of a REST depth answer; None where it is none."""
         try:
             if len(body) > LARGEST:
-                raise Malformed
+                raise MalformedError
             answer = parse(body)
             if not isinstance(answer, Members):
-                raise Malformed
+                raise MalformedError
             names = [name for name, _ in answer]
             read = [name for name in names if name in ("lastUpdateId", "bids", "asks", "E")]
             if len(read) != len(set(read)) or any(_depth(v) > DEEPEST for _, v in answer):
-                raise Malformed
+                raise MalformedError
             last = _integer(answer.get("lastUpdateId"))
             if "E" in names:
                 _integer(answer.get("E"))
             return last, self._levels(s, answer.get("bids")), self._levels(s, answer.get("asks"))
-        except Malformed:
+        except MalformedError:
             return None

@@ -46,7 +46,9 @@ class RowMaker:
     def trade(self, symbol: int, ticks: int, lots: int, sell: bool = False) -> Rows:
         return self._row(TRADE, symbol, flags=SELL if sell else 0, a=ticks, b=lots, id=self.seq)
 
-    def quote(self, symbol: int, update_id: int, bid: tuple[int, int], ask: tuple[int, int]) -> Rows:
+    def quote(
+        self, symbol: int, update_id: int, bid: tuple[int, int], ask: tuple[int, int]
+    ) -> Rows:
         a, b, c, d = *bid, *ask
         return self._row(QUOTE, symbol, id=update_id, a=a, b=b, c=c, d=d)
 

@@ -36,7 +36,9 @@ def _flip(frame: bytes, rng: random.Random) -> bytes:
 
 def _structural(frame: bytes, rng: random.Random) -> bytes:
     k = rng.randrange(len(frame) + 1)
-    return frame[:k] + rng.choice([b'"', b",", b"{", b"}", b"[", b"]", b":", b"\\", b"0"]) + frame[k:]
+    return (
+        frame[:k] + rng.choice([b'"', b",", b"{", b"}", b"[", b"]", b":", b"\\", b"0"]) + frame[k:]
+    )
 
 
 def _delete(frame: bytes, rng: random.Random) -> bytes:

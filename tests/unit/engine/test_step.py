@@ -275,7 +275,8 @@ def test_a_snapshot_that_is_damaged_or_of_another_engine_is_refused_and_changes_
     bad = [
         b"", b"junk", zlib.compress(b""), zlib.compress(b"junk"), zlib.compress(b"PK\x03\x04junk"),
         before[:-20], before[: len(before) // 2], before[:200] + b"\0\0\0" + before[203:],
-        zlib.compress(file.getvalue()), npz(identity=np.array(engine._identity())), npz(x=np.zeros(2)),
+        zlib.compress(file.getvalue()), npz(x=np.zeros(2)),
+        npz(identity=np.array(engine._identity())),
         foreign.snapshot(), other_tick.snapshot(), Engine([BTC]).snapshot(),
         npz(**{n: (a[..., :-1] if n == "health" else a) for n, a in engine._arrays().items()},
             identity=np.array(engine._identity())),

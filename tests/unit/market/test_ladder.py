@@ -31,7 +31,11 @@ class Both:
     """A ladder and a dict book for each symbol, fed the same rows."""
 
     def __init__(self, n: int = 1) -> None:
-        self.ladder, self.twins, self.make = books.init(n), [BookTwin() for _ in range(n)], RowMaker()
+        self.ladder, self.twins, self.make = (
+            books.init(n),
+            [BookTwin() for _ in range(n)],
+            RowMaker(),
+        )
         self.n = n
 
     def feed(self, *batch: Rows) -> np.ndarray:
@@ -234,7 +238,11 @@ def test_a_snapshot_that_shows_less_than_was_asked_for_shows_the_whole_side() ->
 
 def test_levels_left_out_for_their_grid_count_as_shown() -> None:
     make = RowMaker()
-    for left_out, known in (((0, 0), (None, None)), ((3, 0), (99_953, None)), ((0, 3), (None, 100_047))):
+    for left_out, known in (
+        ((0, 0), (None, None)),
+        ((3, 0), (99_953, None)),
+        ((0, 3), (None, 100_047)),
+    ):
         ladder = books.init(1)
         bids, asks = sides(100_000, 47)
         rows = make.snapshot(0, 1, bids, asks, 50, left_out)

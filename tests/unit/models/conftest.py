@@ -10,7 +10,8 @@ import pytest
 from foreshock.models.boosted import BoostedModel, BoostedSettings, fit
 from foreshock.models.calibration import CalibrationSettings, Table, calibrate
 from foreshock.models.dataset import TrainingSet
-from foreshock.models.onnx import build_graph, open_session, run_graph
+from foreshock.models.onnx import build_graph
+from foreshock.models.session import open_session, run_graph
 from foreshock.models.trees import Tree, flatten
 from tests.reference.training import make_set
 

@@ -13,7 +13,7 @@ from foreshock.errors import CertificateError, DomainError, ModelError
 from foreshock.models.artifact import graph_digest, load, load_card, save
 from foreshock.models.base import Domain, ModelCard, ScoringModel
 from foreshock.models.certificate import certify
-from foreshock.models.onnx import open_session, run_graph
+from foreshock.models.session import open_session, run_graph
 
 
 @pytest.fixture(scope="session")

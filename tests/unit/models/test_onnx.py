@@ -9,7 +9,8 @@ import pytest
 
 from foreshock.errors import ModelError
 from foreshock.models.calibration import Table
-from foreshock.models.onnx import build_graph, open_session, run_graph
+from foreshock.models.onnx import build_graph
+from foreshock.models.session import open_session, run_graph
 
 
 def test_the_graph_calibrates_bit_for_bit_as_the_table_does(exported: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from foreshock.errors import DatasetError, OverlapError
 from foreshock.models.boosted import BoostedSettings
-from foreshock.models.onnx import open_session, run_graph
+from foreshock.models.session import open_session, run_graph
 from foreshock.validation.walk_forward import WalkForwardSettings, final_fold, walk_forward
 from pipelines.training import TrainingSettings, evaluate, fit_final, mean_skill
 from tests.reference.training import SECOND, make_set

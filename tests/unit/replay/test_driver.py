@@ -103,7 +103,8 @@ def test_distrusted_books_get_the_rows_that_open_their_new_epochs() -> None:
     empty = ",".join(f'["{t // 100}.{t % 100:02d}","0"]' for t in venue.bids["BTCUSDT"])
     crossing = f'["{max(venue.asks["ETHUSDT"]) / 100}","9"]'
     frames = [
-        f'{{"e":"depthUpdate","s":"{s}","U":{u[s] + 1},"u":{u[s] + 2},"b":[{bids}],"a":[]}}'.encode()
+        f'{{"e":"depthUpdate","s":"{s}","U":{u[s] + 1},"u":{u[s] + 2},'
+        f'"b":[{bids}],"a":[]}}'.encode()
         for s, bids in (("BTCUSDT", empty), ("ETHUSDT", crossing))
     ]
     engine.feed(session.receive(frames, np.array([now, now])))

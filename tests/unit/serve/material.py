@@ -18,7 +18,8 @@ from foreshock.models.base import Domain, ModelCard
 from foreshock.models.boosted import BoostedSettings, fit
 from foreshock.models.calibration import CalibrationSettings, calibrate
 from foreshock.models.certificate import certify
-from foreshock.models.onnx import build_graph, open_session, run_graph
+from foreshock.models.onnx import build_graph
+from foreshock.models.session import open_session, run_graph
 from foreshock.models.trees import flatten
 from foreshock.replay.driver import replay, rows_of_raw
 from foreshock.stores.raw_sessions import read_raw_session

@@ -76,7 +76,9 @@ def test_a_session_starts_with_every_symbols_epochs() -> None:
     rows = BinanceSession(session.instruments).start(NOW)
     lines = lines_of(rows)
     assert [(e.symbol, e.c, e.a, e.b) for e in lines] == [
-        (s, family, state, 1) for s in range(3) for family, state in ((BOOK, RESYNCING), (TAPE, SYNCED))
+        (s, family, state, 1)
+        for s in range(3)
+        for family, state in ((BOOK, RESYNCING), (TAPE, SYNCED))
     ]
 
 
@@ -122,7 +124,9 @@ def test_a_snapshot_too_old_to_join_leaves_no_row_and_is_asked_for_again(market:
     venue.diff("BTCUSDT")
     receive(session, [venue.diff("BTCUSDT")], NOW)
     session.wanted()
-    assert len(session.receive_snapshot("BTCUSDT", venue.snapshot("BTCUSDT", first), 1000, NOW)) == 0
+    assert (
+        len(session.receive_snapshot("BTCUSDT", venue.snapshot("BTCUSDT", first), 1000, NOW)) == 0
+    )
     assert states(session)[0] == [RESYNCING, 1, 1]
     assert [r.attempt for r in session.wanted()] == [1]
     assert len(session.receive_snapshot("BTCUSDT", venue.snapshot("BTCUSDT"), 1000, NOW))
@@ -135,7 +139,9 @@ def test_a_gap_among_the_held_diffs_is_found_and_a_later_snapshot_joins(market: 
     held = [venue.diff("BTCUSDT") for _ in range(3)]
     receive(session, [held[0], held[2]], NOW)
     ids = sorted(venue.truth["BTCUSDT"])
-    assert len(session.receive_snapshot("BTCUSDT", venue.snapshot("BTCUSDT", ids[1]), 1000, NOW)) == 0
+    assert (
+        len(session.receive_snapshot("BTCUSDT", venue.snapshot("BTCUSDT", ids[1]), 1000, NOW)) == 0
+    )
     assert len(session.receive_snapshot("BTCUSDT", venue.snapshot("BTCUSDT", ids[3]), 1000, NOW))
     assert session.book_id("BTCUSDT") == ids[3]
 
@@ -213,7 +219,10 @@ def test_a_cut_connection_opens_epochs_for_what_it_carried() -> None:
     assert kinds(rows) == [CONNECTION, EPOCH]
     assert lines_of(rows)[1].d == REASON_CUT
     rows = session.connection(5, CUT, TAPE_FAMILY, ["BTCUSDT", "XRPUSDT"], -3, NOW + 2)
-    assert [(e.symbol, e.c, e.a) for e in lines_of(rows)[1:]] == [(0, TAPE, SYNCED), (2, TAPE, SYNCED)]
+    assert [(e.symbol, e.c, e.a) for e in lines_of(rows)[1:]] == [
+        (0, TAPE, SYNCED),
+        (2, TAPE, SYNCED),
+    ]
     assert int(rows["c"][0]) == -3
     assert states(session) == [[RESYNCING, 2, 2], [SYNCED, 1, 1], [SYNCED, 1, 2]]
     venue.trade("BTCUSDT")
@@ -268,7 +277,9 @@ def test_a_buffer_of_frames_is_read_like_the_frames() -> None:
     stamps = np.arange(len(frames)) + NOW
     one, other = started(SPOT)[0], started(SPOT)[0]
     buf = np.frombuffer(b"".join(frames), np.uint8).copy()
-    assert one.receive(frames, stamps).tobytes() == other.receive_buffer(buf, starts, stamps).tobytes()
+    assert (
+        one.receive(frames, stamps).tobytes() == other.receive_buffer(buf, starts, stamps).tobytes()
+    )
     assert one.counts == other.counts
     assert len(one.receive([], np.zeros(0, np.int64))) == 0
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from foreshock.venues import scan
-from tests.reference.frames import Malformed, Number, on_grid, parse
+from tests.reference.frames import MalformedError, Number, on_grid, parse
 from tests.reference.mutations import mutate
 
 FAIL = scan.FAIL
@@ -66,7 +66,7 @@ def test_damaged_values_are_skipped_exactly_where_python_reads_them() -> None:
         try:
             parse(text)
             good = True
-        except Malformed:
+        except MalformedError:
             good = False
         assert skipped(text) == good, text
         read += good
@@ -99,7 +99,8 @@ def test_what_is_no_integer_of_ours_fails(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "decimals", "units", "steps"),
     [("28145.10", 1, 1, 281451), ("28145", 1, 1, 281450), ("0.00000001", 8, 1, 1), ("7", 0, 1, 7),
-     ("7.000", 0, 1, 7), ("0.05", 2, 5, 1), ("12.5", 1, 25, 5), ("0", 2, 1, 0), ("007.10", 1, 1, 71),
+     ("7.000", 0, 1, 7), ("0.05", 2, 5, 1), ("12.5", 1, 25, 5), ("0", 2, 1, 0),
+     ("007.10", 1, 1, 71),
      ("1.10000000000000000000000", 1, 1, 11), ("999999999999999999", 0, 1, 999999999999999999)],
 )  # fmt: skip
 def test_decimals_become_whole_steps(text: str, decimals: int, units: int, steps: int) -> None:
@@ -132,7 +133,7 @@ def test_random_decimals_are_read_as_exact_arithmetic_reads_them() -> None:
         value, pos = scan.decimal(buf, 0, len(buf), decimals, units)
         try:
             assert (value, pos >= 0) == on_grid(text, decimals, units)
-        except Malformed:
+        except MalformedError:
             assert pos == FAIL
 
 

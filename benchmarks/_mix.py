@@ -22,8 +22,8 @@ REACH = 60  # ticks from the touch within which levels change
 
 
 class Mix(NamedTuple):
-    """frames[k] arrived at arrival_ns[k]; snapshots[s] belongs to instruments[s] and must be given
-    to whoever keeps a book before the first frame behind `warmup` (that many frames come before)."""
+    """frames[k] arrived at arrival_ns[k]. snapshots[s] belongs to instruments[s] and goes to
+    whoever keeps a book once `warmup` frames have come."""
 
     instruments: list[Instrument]
     frames: list[bytes]
@@ -86,8 +86,9 @@ class _Book:
         self.update_id += int(self.rng.integers(20, 200))
         name = self.symbol.lower()
         return (
-            f'{{"stream":"{name}@depth@100ms","data":{{"e":"depthUpdate","E":{at_ms},"T":{at_ms - 1},'
-            f'"s":"{self.symbol}","U":{first},"u":{self.update_id},"pu":{previous},'
+            f'{{"stream":"{name}@depth@100ms","data":'
+            f'{{"e":"depthUpdate","E":{at_ms},"T":{at_ms - 1},"s":"{self.symbol}",'
+            f'"U":{first},"u":{self.update_id},"pu":{previous},'
             f'"b":[{_text(bids)}],"a":[{_text(asks)}]}}}}'
         ).encode()
 
@@ -96,10 +97,11 @@ class _Book:
         self.trade_id += 1
         sell = bool(self.rng.random() < 0.5)
         price = self.mid - 1 if sell else self.mid + 1
+        lots = _size(int(self.rng.integers(1, 5000)))
         return (
-            f'{{"stream":"{self.symbol.lower()}@trade","data":{{"e":"trade","E":{at_ms},"T":{at_ms - 1},'
-            f'"s":"{self.symbol}","t":{self.trade_id},"p":"{_price(price)}",'
-            f'"q":"{_size(int(self.rng.integers(1, 5000)))}","X":"MARKET","m":{str(sell).lower()}}}}}'
+            f'{{"stream":"{self.symbol.lower()}@trade","data":{{"e":"trade","E":{at_ms},'
+            f'"T":{at_ms - 1},"s":"{self.symbol}","t":{self.trade_id},"p":"{_price(price)}",'
+            f'"q":"{lots}","X":"MARKET","m":{str(sell).lower()}}}}}'
         ).encode()
 
 
@@ -123,6 +125,4 @@ def make(symbols: int, seconds: int, seed: int = 7) -> Mix:
                 frames.append(book.trade(at_ms) if k else book.diff(at_ms))
                 stamps.append(now)
                 now += gap_ns
-    return Mix(
-        instruments, frames, np.array(stamps, np.int64), snapshots, symbols * (1 + TRADES)
-    )
+    return Mix(instruments, frames, np.array(stamps, np.int64), snapshots, symbols * (1 + TRADES))
