@@ -4,6 +4,7 @@
 # make format   mend what can be mended
 # make bench    run every benchmark; each writes its own table         ARGS="--quick"
 # make docs     write the generated pages of docs/
+# make warm     compile every kernel; demo and test do that first
 # make setup    make .venv; the others do that too when it is not there or not up to date
 # make clean    remove caches and build products; .venv and var/ stay
 
@@ -15,7 +16,7 @@ INPUTS := requirements.lock pyproject.toml hatch_build.py scripts/setup.sh scrip
 STAMP := .venv/.set-up-$(shell cat $(INPUTS) | sha256sum | cut -c1-16)
 BENCHMARKS := $(filter-out __main__ __init__,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)))
 
-.PHONY: help demo test lint format bench docs setup clean
+.PHONY: help warm demo test lint format bench docs setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,10 +29,14 @@ $(STAMP):
 	@rm -f .venv/.set-up-*
 	@touch $@
 
-demo: $(STAMP)
+# Seconds where the kernels are compiled already, about two minutes where they are not.
+warm: $(STAMP)
+	@$(BIN)/foreshock warm
+
+demo: warm
 	@$(BIN)/foreshock demo $(ARGS)
 
-test: $(STAMP)
+test: warm
 	@$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest $(ARGS)
 

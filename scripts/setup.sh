@@ -66,7 +66,4 @@ else
     "${pip[@]}" --require-hashes --requirement requirements.lock
     "${pip[@]}" --no-deps --no-build-isolation --editable .
 fi
-
-say "compiling kernels"
-.venv/bin/foreshock warm >&2 || say "kernels are not warm; they will be compiled when first used"
 say "done; \`make demo\` runs it, \`make test\` proves it"

@@ -164,7 +164,9 @@ class Ledger:
                     statement = insert(table).values(lines[first : first + _LINES])
                     if key is not None:
                         statement = statement.on_conflict_do_nothing(index_elements=[key])
-                    new += connection.execute(statement).rowcount
+                    # Counted by what comes back: psycopg knows no rowcount of several VALUES.
+                    first_column = next(iter(table.c))
+                    new += len(connection.execute(statement.returning(first_column)).all())
             return new
         except SQLAlchemyError as error:
             raise StoreError(f"the ledger refused {table.name}: {error}") from error
