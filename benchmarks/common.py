@@ -4,8 +4,8 @@
 
 A benchmark measures process CPU time, median of several rounds, the contestants taking turns
 within a round so that a machine that is shared treats them alike. Libraries are held to one thread.
-A full run writes its table into docs/performance.md between its own markers; `--quick` does not: its
-figures are checks. Judge by the ratios: they are taken side by side in one run.
+A full run writes its table into docs/performance.md between its own markers, a `--quick` one does
+not: its figures are checks. Judge by the ratios: they are taken side by side in one run.
 """
 
 from __future__ import annotations

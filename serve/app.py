@@ -1,70 +1,34 @@
 """The Ray Serve application: Scorer, Gate and the HTTP ingress, and how they are brought up.
 
-from serve.hosting import ray_environment
-os.environ.update(ray_environment(port))      # before Ray is imported
-ray.init(…)
-site = deploy(settings, wiring)               # site.url, site.gate.judge.remote(message)
-undeploy()
-"""
+First `os.environ.update(serve.hosting.ray_environment(port))`, before Ray is imported; then
+`ray.init(…)`, `site = deploy(settings, wiring)` and, at the end, `undeploy()`. Watchers send their
+boundaries with `site.gate.judge.remote(message)`."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
 from ray import serve as ray_serve
 from ray.serve.config import AutoscalingConfig
 from ray.serve.handle import DeploymentHandle
 
-from foreshock.engine.message import BoundaryMessage
-from foreshock.models.base import Domain
-from foreshock.signals.gate import GateSettings
-from foreshock.stores.hot import RedisHot
-from foreshock.stores.ledger import Ledger
-from foreshock.stores.registry import DirectoryRegistry
-from serve.api import create_api
-from serve.board import Board
-from serve.gate import Gate
-from serve.outbox import Outbox
-from serve.scorer import Scorer, Scores, champion_of
+from serve.api_replica import ApiReplica
+from serve.gate_replica import GateReplica
+from serve.scorer_replica import ScorerReplica
 from serve.settings import ServeSettings
+from serve.wiring import Wiring
+
+__all__ = ["Site", "Wiring", "build", "deploy", "gate_handle", "undeploy"]
 
 _LOG = logging.getLogger(__name__)
 
 APPLICATION: Final = "foreshock"
 SCORER, GATE, API = "Scorer", "Gate", "Api"
 _DOOR_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """Where the deployments find what they need. Plain values: it travels to every replica.
-
-    redis_url      hot store
-    ledger         SQLAlchemy address, or the path of a SQLite file
-    registry_dir   models
-    domain         what the rows are of: the champion of this domain is served
-    symbols        configured pairs, so that one without a verdict is not_warm and not unknown
-    gate           thresholds, costs and barriers
-    model          an artifact directory to serve instead of the champion
-    prefix         of the hot store's keys
-    """
-
-    redis_url: str
-    ledger: str | Path
-    registry_dir: Path
-    domain: Domain
-    symbols: tuple[str, ...] = ()
-    gate: GateSettings = field(default_factory=GateSettings)
-    model: Path | None = None
-    prefix: str = "foreshock:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,86 +45,6 @@ class Site:
     haproxy: bool
     gate: DeploymentHandle[Any]
     scorer: DeploymentHandle[Any]
-
-
-class ScorerReplica:
-    """A scorer in a replica of its own."""
-
-    def __init__(self, wiring: Wiring) -> None:
-        registry = DirectoryRegistry(wiring.registry_dir)
-        self._scorer = Scorer(lambda domain: champion_of(registry, domain), wiring.domain)
-
-    def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """See `serve.scorer.Scorer.reconfigure`."""
-        self._scorer.reconfigure(user_config)
-
-    async def score(self, matrix: NDArray[np.float32]) -> Scores:
-        """See `serve.scorer.Scorer.score`. On the loop: a matrix takes less than a thread's turn."""
-        return self._scorer.score(matrix)
-
-    def whoami(self) -> int:
-        """Process id, for those who test what happens when it dies."""
-        return os.getpid()
-
-
-class GateReplica:
-    """The gate in its replica, with a connection to everything it writes to."""
-
-    def __init__(
-        self, scorer: DeploymentHandle[Any], settings: ServeSettings, wiring: Wiring
-    ) -> None:
-        outbox = Outbox(
-            lambda: Ledger(wiring.ledger), settings.ledger_every_s, settings.ledger_queue
-        )
-        hot = RedisHot(wiring.redis_url, prefix=wiring.prefix, timeout_s=settings.store_timeout_s)
-        self._gate = Gate(_score_of(scorer), hot, outbox, settings, wiring.gate)
-
-    async def judge(self, message: BoundaryMessage) -> dict[str, Any]:
-        """See `serve.gate.Gate.judge`."""
-        return await self._gate.judge(message)
-
-    def whoami(self) -> int:
-        """Process id, for those who test what happens when it dies."""
-        return os.getpid()
-
-    def __del__(self) -> None:
-        gate = getattr(self, "_gate", None)
-        if gate is not None:
-            gate.close()
-
-
-class ApiReplica:
-    """The HTTP ingress; Serve asks for the application once the constructor is done. It takes the
-    gate's handle only because Serve deploys what the ingress depends on."""
-
-    def __init__(
-        self,
-        scorer: DeploymentHandle[Any],
-        gate: DeploymentHandle[Any],
-        settings: ServeSettings,
-        wiring: Wiring,
-    ) -> None:
-        hot = RedisHot(wiring.redis_url, prefix=wiring.prefix, timeout_s=settings.store_timeout_s)
-        self._board = Board(hot, lambda: Ledger(wiring.ledger))
-        self._application = create_api(
-            self._board, settings, score=_score_of(scorer), symbols=wiring.symbols
-        )
-
-    def __serve_build_asgi_app__(self) -> Any:
-        return self._application
-
-    def __del__(self) -> None:
-        board = getattr(self, "_board", None)
-        if board is not None:
-            board.close()
-
-
-def _score_of(scorer: DeploymentHandle[Any]) -> Any:
-    async def score(matrix: NDArray[np.float32]) -> Scores:
-        scores: Scores = await scorer.score.remote(matrix)
-        return scores
-
-    return score
 
 
 def build(settings: ServeSettings, wiring: Wiring) -> ray_serve.Application:

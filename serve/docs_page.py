@@ -87,10 +87,10 @@ def _curl(
 ) -> str:
     asked = []
     for given in parameters:
-        example = str(given.get("example", given.get("schema", {}).get("default", "")))
+        example = (given.get("schema", {}).get("examples") or ["BTCUSDT"])[0]
         if given["in"] == "path":
-            path = path.replace("{" + given["name"] + "}", example or "BTCUSDT")
-        elif given.get("example") is not None:
+            path = path.replace("{" + given["name"] + "}", str(example))
+        elif given.get("required"):
             asked.append(f"{given['name']}={example}")
     url = address + path + ("?" + "&".join(asked) if asked else "")
     if method == "get":

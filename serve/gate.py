@@ -85,8 +85,8 @@ class Gate:
         """Verdicts of one boundary, published. Returns a summary:
 
         {verdicts, signals, probabilities, reasons: {reason: n}, boundary_ns, published_ns,
-        model_version, problem}, and with `message.tell_all` {scores: float32 (n, H) or None, said: the
-        verdicts as JSON objects}
+        model_version, problem}, and with `message.tell_all` {scores: float32 (n, H) or None,
+        said: the verdicts as JSON objects}
 
         published_ns is None and `problem` a sentence where the hot store could not be reached; the
         message need not be sent again. Raises ForeshockError on one that is not whole."""

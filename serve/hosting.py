@@ -15,9 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-# Unix socket names end at 107 bytes. Ray puts its node id (56 hex) below our directory, HAProxy
-# binds to a name of its own beside the socket's ("/metrics.sock", ".<pid>.tmp") first.
-_LONGEST_DIRECTORY: Final = 107 - len("/") - 56 - len("/metrics.sock") - len(".4194304.tmp")
+from foreshock.errors import ConfigError
+
+# Unix socket names end at 107 bytes. Ray puts its node id (56 hex) between our directory and the
+# file, and HAProxy binds to a name of its own beside the socket's first; so files' names are short.
+_ADMIN, _METRICS = "a", "m"
+_LONGEST_DIRECTORY: Final = 107 - len("/") - 56 - len("/a.4194304.tmp")
 
 
 def haproxy_binary() -> str | None:
@@ -38,27 +41,32 @@ def ray_environment(port: int, directory: Path | None = None) -> dict[str, str]:
     """Variables to set before Ray is imported or started, for an API on `port`.
 
     directory   for HAProxy's configuration and sockets; the default is a private one for this port
-                in the system's temporary directory. It is made, and closed to others, because
-                HAProxy's admin socket in it obeys whoever can open it.
+                in the system's temporary directory, or in /tmp where that has a long name. It is
+                made, and closed to others, because HAProxy's admin socket in it obeys whoever can
+                open it. What an earlier cluster left in it is removed.
 
     Metrics, statistics and fallback ports are free ones of this moment, so that several clusters
     can share a machine. Without an HAProxy the default proxy is chosen: slower, otherwise the same.
-    What the environment says already is kept."""
+    What the environment says already is kept. Raises ConfigError on a directory that is too long
+    for sockets below it, or another user's."""
     if haproxy_binary() is None:
         return {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
-    place = directory or Path(tempfile.gettempdir()) / f"foreshock-{os.getuid()}-{port}"
+    place = directory or _default_directory(port)
     if len(str(place)) > _LONGEST_DIRECTORY:
-        raise ValueError(f"{place} is too long a path for sockets below it")
+        raise ConfigError(f"{place} is too long a path for sockets below it")
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if place.is_symlink() or place.stat().st_uid != os.getuid():
+        raise ConfigError(f"{place} is another user's; remove it or choose another port")
     place.chmod(0o700)
+    _sweep(place)
     metrics, statistics, fallback, grpc = _free_ports(4)
     wanted: Mapping[str, str] = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(place / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(place / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(place / _ADMIN),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(place),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(place / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(place / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(place / _METRICS),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
@@ -73,6 +81,25 @@ def ray_environment(port: int, directory: Path | None = None) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
     }
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def _default_directory(port: int) -> Path:
+    name = f"foreshock-{os.getuid()}-{port}"
+    place = Path(tempfile.gettempdir()) / name
+    return place if len(str(place)) <= _LONGEST_DIRECTORY else Path("/tmp") / name
+
+
+def _sweep(place: Path) -> None:
+    """Remove the files of HAProxies that answer no more."""
+    for node in place.iterdir():
+        if not (node.is_dir() and node.name.isalnum()):
+            continue
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(node / _ADMIN))
+                continue
+            except OSError:
+                shutil.rmtree(node, ignore_errors=True)
 
 
 def _free_ports(count: int) -> list[int]:

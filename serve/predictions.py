@@ -150,7 +150,7 @@ def scored(matrix: NDArray[np.float32], fingerprint: str, scores: Scores) -> Jso
             details={"layout_fingerprint": trained_on},
         )
     required = slice(0, 0) if facts.required is None else facts.required
-    told = np.isfinite(matrix[:, required]).all(axis=1)
+    told = np.asarray(np.isfinite(matrix)[:, required].all(axis=1))
     return {
         "model_version": facts.version,
         "domain": str(facts.domain),

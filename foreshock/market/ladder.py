@@ -212,7 +212,9 @@ def _clear(ladder: Ladder, s: int) -> None:
 
 @in_place
 def _slide(ladder: Ladder, s: int) -> None:
-    """Move the window so that the touch is MARGIN or more away from both edges."""
+    """Move the window so that the touch is MARGIN or more away from both edges. No best price can
+    leave by that: both lie in the window, so with the mid near an edge the spread is at most half
+    the window."""
     info = ladder.info[s]
     if info[I_BEST_BID] == 0 or info[I_BEST_ASK] == 0:
         return
@@ -235,11 +237,6 @@ def _slide(ladder: Ladder, s: int) -> None:
         ladder.bits[s, BID, word & (BITMAP_WORDS - 1)] = 0
         ladder.bits[s, ASK, word & (BITMAP_WORDS - 1)] = 0
     info[I_LOW] = new_low
-    # With a spread wider than half the window a best price itself may have left.
-    if info[I_BEST_BID] < new_low:
-        info[I_BEST_BID] = 0
-    if info[I_BEST_ASK] >= new_low + WINDOW:
-        info[I_BEST_ASK] = 0
     # Both sides lose what left, and never knew what enters.
     info[I_KNOWN_LOW] = max(info[I_KNOWN_LOW], new_low, low)
     info[I_KNOWN_HIGH] = min(info[I_KNOWN_HIGH], new_low + WINDOW - 1, low + WINDOW - 1)

@@ -1,7 +1,7 @@
 """The slow twin of market/ladder.py and market/integrity.py: dicts, sorting, and the venue's rules.
 
 `BookTwin` knows no window, no bitmap and no best price that it keeps: it sorts. `Continuity` is
-what the venue's page says, sentence by sentence. Both are one symbol; whoever has several has several.
+what the venue's page says, sentence by sentence. Both are of one symbol; several have several.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foreshock.market import ladder as books
-from foreshock.market.ladder import ASK, BID, MARGIN, RANGE_GUARD, WINDOW, Ladder
+from foreshock.market.ladder import ASK, BID, RANGE_GUARD, WINDOW, Ladder
 from foreshock.market.rows import (
     HELD,
     REJOINED,
@@ -175,10 +175,10 @@ def test_a_drifting_price_slides_the_window_until_the_edge_of_what_is_known() ->
     before the touch reaches ticks that no snapshot showed the book says so."""
     for sign in (1, -1):
         both, mid = Both(), 100_000
-        both.synced(*sides(mid, 30))
+        both.synced(*sides(mid, 30, 250))  # levels where the window leaves, too
         lows = {int(both.ladder.info[0, books.I_LOW])}
         update_id, moved = 100, 0
-        while not alarmed(both.ladder):
+        while not alarmed(both.ladder) and moved < 2 * WINDOW:
             update_id, mid, moved = update_id + 1, mid + sign * 150, moved + 150
             twin = both.twins[0]
             bids = [(t, 0) for t in twin.bids if t >= mid] + sides(mid, 12)[0]
@@ -283,29 +283,31 @@ def test_a_jump_out_of_the_window_is_an_alarm_and_not_a_wrong_touch() -> None:
     assert touch[0, VALID] == 0
 
 
-def test_a_spread_wider_than_the_window_is_an_alarm_and_not_a_level_that_left() -> None:
-    both = Both()
-    low = 100_000 - WINDOW // 2
-    both.synced([(low + 200, 5), (low + 100, 5)], [(low + WINDOW - 200, 5)])
-    # The bid stays, the ask goes on: the window slides past the bid.
-    rows = both.make.depth(0, 101, [(low + 200, 5)], [(low + WINDOW - 200, 0)])
-    both.feed(rows)
-    assert alarmed(both.ladder)
-    ladder = books.init(1)
-    make = RowMaker()
-    bid, ask = 100_000 - 8_100, 100_000 + 8_100
-    batch = [make.epoch(0, RESYNCING, 1), make.snapshot(0, 1, [(bid, 5)], [(ask, 5)]),
-             make.epoch(0, SYNCED, 1)]  # fmt: skip
-    for k in range(1, 8):
-        batch.append(make.depth(0, 1 + k, [(bid, 0), (bid + k * 1_000, 5)]))
-    rows = np.concatenate(batch)
-    touch = books.empty_touch(len(rows))
-    books.scan(as_words(rows), touch, 0, len(rows), FAR, ladder)
-    info = ladder.info[0]
-    for best, side in ((books.I_BEST_BID, BID), (books.I_BEST_ASK, ASK)):
-        at = info[best]
-        assert at == 0 or ladder.lots[0, side, at & books.MASK] > 0
-    assert MARGIN < WINDOW // 2
+def test_best_prices_are_levels_of_the_window_however_wide_the_spread() -> None:
+    rng = random.Random(12)
+    for _ in range(40):
+        both, mid, update_id = Both(), 100_000, 100
+        both.synced([(mid - rng.randint(1, 8_000), 5)], [(mid + rng.randint(1, 8_000), 5)])
+        for _ in range(12):
+            update_id += 1
+            bid = mid - rng.randint(-6_000, 9_000)
+            ask = bid + rng.randint(1, 16_000)
+            twin = both.twins[0]
+            bids = [(t, 0) for t in twin.bids] + [(bid, 3)]
+            asks = [(t, 0) for t in twin.asks] + [(ask, 3)]
+            rows = both.make.depth(0, update_id, bids, asks)
+            words, touch = as_words(rows), books.empty_touch(len(rows))
+            books.scan(words, touch, 0, len(rows), FAR, both.ladder)
+            both.twins[0].step(rows, 0)
+            info = both.ladder.info[0]
+            for best, side in ((books.I_BEST_BID, BID), (books.I_BEST_ASK, ASK)):
+                found = books.levels(both.ladder, 0, side)
+                assert int(info[best]) == (int(found[0, 0]) if len(found) else 0)
+            low, high = info[books.I_KNOWN_LOW], info[books.I_KNOWN_HIGH]
+            if alarmed(both.ladder):
+                break
+            assert low <= bid and ask <= high
+            both.check()
 
 
 def test_a_crossed_book_is_told_until_the_next_epoch() -> None:

@@ -10,9 +10,9 @@ import httpx
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from foreshock.engine.message import BoundaryMessage
 
 from foreshock.costs.total import CostSettings
+from foreshock.engine.message import BoundaryMessage
 from foreshock.features import catalog
 from foreshock.market.rows import RESYNCING
 from foreshock.signals.gate import GateSettings

@@ -1,25 +1,35 @@
 from __future__ import annotations
 
+import os
+import socket
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from foreshock.errors import ConfigError
 from serve.hosting import haproxy_binary, ray_environment
 
 
 @pytest.fixture(autouse=True)
 def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what a session's own fixtures put into the environment."""
-    import os
-
     for name in [name for name in os.environ if name.startswith("RAY_SERVE_")]:
         monkeypatch.delenv(name)
 
 
-def test_two_clusters_share_neither_files_nor_ports(tmp_path: Path) -> None:
-    one = ray_environment(8001, tmp_path / "a")
-    two = ray_environment(8002, tmp_path / "b")
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory whose name leaves room for sockets, which pytest's own does not."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="s") as name:
+        yield Path(name)
+
+
+def test_two_clusters_share_neither_files_nor_ports(short: Path) -> None:
+    one = ray_environment(8001, short / "a")
+    two = ray_environment(8002, short / "b")
     assert one["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     for name in one:
         if name.endswith(("_LOC", "_PATH", "_BASE", "_FILE")):
@@ -29,24 +39,46 @@ def test_two_clusters_share_neither_files_nor_ports(tmp_path: Path) -> None:
         assert len(ports) == len(set(ports)) == 4
 
 
-def test_the_admin_socket_lies_in_a_directory_closed_to_others(tmp_path: Path) -> None:
-    place = Path(ray_environment(8001, tmp_path / "a")["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent
+def test_the_admin_socket_lies_in_a_directory_closed_to_others(short: Path) -> None:
+    place = Path(ray_environment(8001, short / "a")["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
 
 
-def test_what_the_environment_says_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_environment_says_is_kept(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", "4242")
-    assert ray_environment(8001, tmp_path)["RAY_SERVE_HAPROXY_STATS_PORT"] == "4242"
+    assert ray_environment(8001, short)["RAY_SERVE_HAPROXY_STATS_PORT"] == "4242"
 
 
 def test_without_a_binary_the_default_proxy_is_chosen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", str(tmp_path / "absent"))
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", str(short / "absent"))
     assert haproxy_binary() is None
-    assert ray_environment(8001, tmp_path) == {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
+    assert ray_environment(8001, short) == {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
 
 
-def test_a_path_too_long_for_sockets_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="too long"):
-        ray_environment(8001, tmp_path / ("x" * 80))
+def test_a_path_too_long_for_sockets_is_refused(short: Path) -> None:
+    with pytest.raises(ConfigError, match="too long"):
+        ray_environment(8001, short / ("x" * 80))
+
+
+def test_a_long_temporary_directory_is_no_obstacle(
+    short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(short / ("x" * 80)))
+    place = Path(ray_environment(1)["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"]).parent
+    assert place == Path(f"/tmp/foreshock-{os.getuid()}-1")
+    place.rmdir()
+
+
+def test_leftovers_are_removed_and_a_proxy_that_lives_is_not(short: Path) -> None:
+    dead, alive = short / ("d" * 56), short / ("a" * 56)
+    for node in (dead, alive):
+        node.mkdir()
+        (node / "haproxy.cfg").touch()
+    socket_name = Path(ray_environment(8001, short / "other")["RAY_SERVE_HAPROXY_SOCKET_PATH"]).name
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(alive / socket_name))
+        listener.listen()
+        ray_environment(8001, short)
+    assert alive.is_dir() and not dead.exists()

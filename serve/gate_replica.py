@@ -1,0 +1,43 @@
+"""The gate in its replica, with a connection to everything that it writes to."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from foreshock.engine.message import BoundaryMessage
+from foreshock.stores.hot import RedisHot
+from foreshock.stores.ledger import Ledger
+from serve.gate import Gate
+from serve.outbox import Outbox
+from serve.scorer_replica import score_of
+from serve.settings import ServeSettings
+from serve.wiring import Wiring
+
+
+class GateReplica:
+    """See `serve.gate.Gate`."""
+
+    def __init__(
+        self, scorer: DeploymentHandle[Any], settings: ServeSettings, wiring: Wiring
+    ) -> None:
+        outbox = Outbox(
+            lambda: Ledger(wiring.ledger), settings.ledger_every_s, settings.ledger_queue
+        )
+        hot = RedisHot(wiring.redis_url, prefix=wiring.prefix, timeout_s=settings.store_timeout_s)
+        self._gate = Gate(score_of(scorer), hot, outbox, settings, wiring.gate)
+
+    async def judge(self, message: BoundaryMessage) -> dict[str, Any]:
+        """See `serve.gate.Gate.judge`."""
+        return await self._gate.judge(message)
+
+    def whoami(self) -> int:
+        """Process id, for those who test what happens when it dies."""
+        return os.getpid()
+
+    def __del__(self) -> None:
+        gate = getattr(self, "_gate", None)
+        if gate is not None:
+            gate.close()

@@ -1,0 +1,48 @@
+"""The scorer in a replica. A file of its own, as each replica has: what a process need not import
+it need not wait for when it takes the place of a dead one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray.serve.handle import DeploymentHandle
+
+from foreshock.stores.registry import DirectoryRegistry
+from serve.scorer import Scorer, Scores, champion_of
+from serve.wiring import Wiring
+
+
+class ScorerReplica:
+    """See `serve.scorer.Scorer`."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        registry = DirectoryRegistry(wiring.registry_dir)
+        self._scorer = Scorer(lambda domain: champion_of(registry, domain), wiring.domain)
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """See `serve.scorer.Scorer.reconfigure`."""
+        self._scorer.reconfigure(user_config)
+
+    async def score(self, matrix: NDArray[np.float32]) -> Scores:
+        """See `serve.scorer.Scorer.score`. On the loop: it takes less than a thread's turn."""
+        return self._scorer.score(matrix)
+
+    def whoami(self) -> int:
+        """Process id, for those who test what happens when it dies."""
+        return os.getpid()
+
+
+def score_of(
+    scorer: DeploymentHandle[Any],
+) -> Callable[[NDArray[np.float32]], Awaitable[Scores]]:
+    """The scorer's method behind its handle, as the gate and the doors call it."""
+
+    async def score(matrix: NDArray[np.float32]) -> Scores:
+        scores: Scores = await scorer.score.remote(matrix)
+        return scores
+
+    return score

@@ -1,0 +1,33 @@
+"""Where the deployments find what they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foreshock.models.base import Domain
+from foreshock.signals.gate import GateSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Plain values: they travel to every replica.
+
+    redis_url      hot store
+    ledger         SQLAlchemy address, or the path of a SQLite file
+    registry_dir   models
+    domain         what the rows are of: the champion of this domain is served
+    symbols        configured pairs, so that one without a verdict is not_warm and not unknown
+    gate           thresholds, costs and barriers
+    model          an artifact directory to serve instead of the champion
+    prefix         of the hot store's keys
+    """
+
+    redis_url: str
+    ledger: str | Path
+    registry_dir: Path
+    domain: Domain
+    symbols: tuple[str, ...] = ()
+    gate: GateSettings = field(default_factory=GateSettings)
+    model: Path | None = None
+    prefix: str = "foreshock:"
