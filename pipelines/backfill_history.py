@@ -20,12 +20,8 @@ from numpy.typing import NDArray
 
 from foreshock.engine.step import Engine
 from foreshock.market.clock import MS_NS, SECOND_NS
-from foreshock.market.rows import (
-    CONNECTED,
-    REASON_CROSSED,
-    REASON_RANGE,
-    Rows,
-)
+from foreshock.market.rows import CONNECTED, Rows
+from foreshock.replay.driver import distrust
 from foreshock.settings import load
 from foreshock.simulation.exchange import SimulatedExchange
 from foreshock.simulation.settings import SimulationSettings
@@ -67,12 +63,7 @@ class _Backfill:
             parts.append(session.receive_snapshot(request.symbol, body, request.levels, until_ns))
         parts.append(session.timer(until_ns))
         rows = self._seen(parts)
-        broken = [
-            session.resync(
-                self.exchange.symbols[s], REASON_CROSSED if crossed else REASON_RANGE, until_ns
-            )
-            for s, crossed in self.engine.distrusted()
-        ]
+        broken = distrust(self.engine, session, until_ns)
         return np.concatenate([rows, self._seen(broken)]) if broken else rows
 
     def _arrivals(self, event_ns: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -177,13 +177,20 @@ class Engine:
 
     def distrusted(self) -> list[tuple[int, bool]]:
         """(symbol index, crossed) of SYNCED books that must be joined anew: a depth frame left them
-        crossed, or the touch came to the edge of what the snapshot showed. The shell tells the
+        crossed, or the touch reached the edge of what the snapshot showed. The shell tells the
         session (`resync`), whose rows then tell the engine."""
         info = self._ladder.info
         bad = (info[:, books.I_STATE] == SYNCED) & (
             (info[:, books.I_RANGE_ALARM] > 0) | (info[:, books.I_CROSSED] > 0)
         )
         return [(int(s), bool(info[s, books.I_CROSSED])) for s in np.flatnonzero(bad)]
+
+    def narrow(self) -> list[int]:
+        """Symbol indices of SYNCED books whose touch comes near the edge of what is known: the
+        shell has the session fetch a snapshot (`refresh`), which is joined in the same epoch."""
+        info = self._ladder.info
+        near = (info[:, books.I_STATE] == SYNCED) & (info[:, books.I_NARROW] > 0)
+        return [int(s) for s in np.flatnonzero(near)]
 
     # Snapshots: everything that the future depends on, as one blob.
 

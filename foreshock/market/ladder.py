@@ -7,8 +7,11 @@ word) finds the next level in a thin book without walking empty ticks: walking w
 ~100 ns per top-level removal on books with gaps of some hundred ticks.
 
 Ticks outside the window are not kept, so what lies beyond is *unknown*: `known_low` and
-`known_high` bound the ticks of which the ladder is sure. When the touch comes close to these bounds
-the book asks for a new snapshot (`range_alarm`) instead of quietly showing a hole.
+`known_high` bound the ticks of which the ladder is sure. When the touch has come three quarters of
+the way to one of them the book asks for a new snapshot (I_NARROW), which is joined in passing: the
+same epoch goes on, and the rows that rebuild the ladder (SNAPSHOT and REJOINED while SYNCED) leave
+touch and order flow as they are. Should the touch reach the edge all the same the book is not to be
+trusted (I_RANGE_ALARM): it never quietly shows a hole.
 
 A QUOTE row (bookTicker) moves the *touch* when its update id is newer than the ladder's: both count
 in the venue's one sequence. It never changes the ladder.
@@ -33,6 +36,7 @@ from foreshock.market.rows import (
     LEVELS_PER_PACK,
     META,
     QUOTE,
+    REJOINED,
     RESYNCING,
     SNAPSHOT,
     SYNCED,
@@ -55,7 +59,7 @@ from foreshock.market.touch import (
 )
 from foreshock.market.words import count_of, flags_of, kind_of, symbol_of
 
-WINDOW: Final = 16_384
+WINDOW: Final = 32_768  # 16,384 ticks a side
 MASK: Final = WINDOW - 1
 BITMAP_WORDS: Final = WINDOW // 64
 MARGIN: Final = WINDOW // 4
@@ -79,8 +83,10 @@ BID, ASK = 0, 1
     I_CROSSED,  # 1 once a depth frame left the book crossed in this epoch
     I_APPLIED,  # market rows applied since the start
     I_LAST_ARRIVAL,  # arrival_ns of the last book row applied
-) = range(14)
-INFO_WORDS: Final = 14
+    I_GUARD,  # ticks to the edge of what is known below which I_NARROW is set
+    I_NARROW,
+) = range(16)
+INFO_WORDS: Final = 16
 
 
 class Ladder(NamedTuple):
@@ -199,15 +205,23 @@ def _put(
 
 
 @in_place
-def _clear(ladder: Ladder, s: int) -> None:
+def _clear_levels(ladder: Ladder, s: int) -> None:
+    """Forget the ladder, but neither the touch nor the top that order flow is reckoned from."""
     ladder.lots[s] = 0
     ladder.bits[s] = 0
+    info = ladder.info[s]
+    for field in (I_BEST_BID, I_BEST_ASK, I_DEPTH_ID, I_RANGE_ALARM, I_CROSSED, I_NARROW):
+        info[field] = 0
+
+
+@in_place
+def _clear(ladder: Ladder, s: int) -> None:
+    """Forget everything of a symbol's book."""
+    _clear_levels(ladder, s)
     ladder.top[s] = 0
     ladder.touch[s] = 0
-    info = ladder.info[s]
-    for field in (I_BEST_BID, I_BEST_ASK, I_DEPTH_ID, I_QUOTE_ID, I_RANGE_ALARM, I_CROSSED):
-        info[field] = 0
-    info[I_FRESH] = 1
+    ladder.info[s, I_QUOTE_ID] = 0
+    ladder.info[s, I_FRESH] = 1
 
 
 @in_place
@@ -308,9 +322,12 @@ def _level_ticks(words: NDArray[np.int64], i: int, k: int) -> int:
 
 @in_place
 def _load_snapshot(words: NDArray[np.int64], i: int, ladder: Ladder, s: int) -> None:
-    _clear(ladder, s)
-    n_bids, n_asks = words[i, B], words[i, C]
     info = ladder.info[s]
+    if info[I_STATE] == RESYNCING:
+        _clear(ladder, s)
+    else:
+        _clear_levels(ladder, s)
+    n_bids, n_asks = words[i, B], words[i, C]
     info[I_DEPTH_ID] = words[i, ID]
     if n_bids == 0 or n_asks == 0:
         return
@@ -326,7 +343,23 @@ def _load_snapshot(words: NDArray[np.int64], i: int, ladder: Ladder, s: int) -> 
         info[I_KNOWN_LOW] = max(_level_ticks(words, i, n_bids - 1), low)
     if n_asks + words[i, A] >= asked:
         info[I_KNOWN_HIGH] = min(_level_ticks(words, i, n_bids + n_asks - 1), low + WINDOW - 1)
+    reach = min(mid - info[I_KNOWN_LOW], info[I_KNOWN_HIGH] - mid)
+    info[I_GUARD] = max(reach // 4, 2 * RANGE_GUARD)
     _apply_levels(words, i, ladder, s)
+
+
+@in_place
+def _watch_range(info: NDArray[np.int64]) -> None:
+    """Say how far the touch is from the edge of what is known."""
+    bid, ask = info[I_BEST_BID], info[I_BEST_ASK]
+    below = bid - info[I_KNOWN_LOW]
+    if info[I_KNOWN_LOW] <= 0:
+        below = WINDOW  # a price cannot fall below nothing
+    nearest = min(below, info[I_KNOWN_HIGH] - ask)
+    if bid == 0 or ask == 0 or nearest < RANGE_GUARD:
+        info[I_RANGE_ALARM] = 1
+    elif nearest < info[I_GUARD]:
+        info[I_NARROW] = 1
 
 
 @in_place
@@ -341,6 +374,7 @@ def step(words: NDArray[np.int64], i: int, ladder: Ladder, touch: NDArray[np.int
         return
     info = ladder.info[s]
     moved = False
+    rebuilt = kind == SNAPSHOT or (kind == DEPTH and flags_of(meta) & REJOINED != 0)
     if kind == DEPTH:
         info[I_APPLIED] += 1
         if flags_of(meta) & HELD == 0:
@@ -376,7 +410,7 @@ def step(words: NDArray[np.int64], i: int, ladder: Ladder, touch: NDArray[np.int
         info[I_LAST_ARRIVAL] = words[i, ARRIVAL]
         _read_top(ladder, s, scratch)
         newer = info[I_DEPTH_ID] >= info[I_QUOTE_ID]
-        if info[I_FRESH] == 0 and info[I_STATE] == SYNCED:
+        if info[I_FRESH] == 0 and info[I_STATE] == SYNCED and not rebuilt:
             for k in range(1 - int(newer), OFI_LEVELS):
                 if k == 0:
                     old = ladder.touch[s]
@@ -400,15 +434,9 @@ def step(words: NDArray[np.int64], i: int, ladder: Ladder, touch: NDArray[np.int
         bid, ask = info[I_BEST_BID], info[I_BEST_ASK]
         if bid > 0 and ask > 0 and bid >= ask:
             info[I_CROSSED] = 1
-        if (
-            bid == 0
-            or ask == 0
-            or (info[I_KNOWN_LOW] > 0 and bid - RANGE_GUARD < info[I_KNOWN_LOW])
-            or ask + RANGE_GUARD > info[I_KNOWN_HIGH]
-        ):
-            info[I_RANGE_ALARM] = 1
+        _watch_range(info)
     good = ladder.touch[s]
-    if info[I_STATE] == SYNCED and good[0] > 0 and good[2] > good[0]:
+    if info[I_STATE] == SYNCED and not rebuilt and good[0] > 0 and good[2] > good[0]:
         touch[i, VALID] = 1
         touch[i, BID_TICKS], touch[i, BID_LOTS] = good[0], good[1]
         touch[i, ASK_TICKS], touch[i, ASK_LOTS] = good[2], good[3]

@@ -84,11 +84,14 @@ def replay(engine: Engine, batches: Iterable[Rows]) -> Iterator[Boundary]:
 
 def distrust(engine: Engine, session: BinanceSession, arrival_ns: int) -> list[Rows]:
     """Rows that open a new epoch for every book which the engine distrusts; the shell feeds them
-    back into the engine like any other input."""
+    back into the engine like any other input. Books that only run out of what is known are
+    refreshed: that needs no row before the snapshot comes."""
     out = []
     for symbol, crossed in engine.distrusted():
         reason = REASON_CROSSED if crossed else REASON_RANGE
         rows = session.resync(engine.instruments[symbol].symbol, reason, arrival_ns)
         if len(rows):
             out.append(rows)
+    for index in engine.narrow():
+        session.refresh(engine.instruments[index].symbol)
     return out

@@ -68,11 +68,13 @@ NAME_BYTES: Final = 32
 
 @dataclass(slots=True)
 class _Resync:
-    """A book on its way back: the diffs that wait for a snapshot, and the state of its request."""
+    """A book that waits for a snapshot: the diffs since, and the state of its request. `refresh_id`
+    is where the book stood when it asked for one although nothing broke; -1 for a broken book."""
 
     held: list[Rows] = field(default_factory=list)
     asked: bool = False
     attempt: int = 0
+    refresh_id: int = -1
 
 
 def _symbol_table(instruments: Sequence[Instrument]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
@@ -238,6 +240,14 @@ class BinanceSession:
             return empty_rows()
         return self._distrust(s, reason, self._stamp(arrival_ns))
 
+    def refresh(self, symbol: str) -> None:
+        """Ask for a snapshot of a book that is SYNCED, because its touch comes near the edge of
+        what is known. Its diffs go on being applied and are kept too, so that the snapshot can be
+        joined in passing: no new epoch."""
+        s = self._index[symbol]
+        if self._sync[s, S_BOOK_STATE] != RESYNCING and s not in self._resyncs:
+            self._resyncs[s] = _Resync(refresh_id=int(self._sync[s, S_LAST_ID]))
+
     def _distrust(self, s: int, reason: int, arrival_ns: int) -> Rows:
         self._sync[s, S_BOOK_STATE] = RESYNCING
         self._sync[s, S_BOOK_EPOCH] += 1
@@ -281,19 +291,21 @@ class BinanceSession:
         return int(self._last_bad[OUTCOME_NAMES.index(outcome)])
 
     def _hold(self, rows: Rows) -> None:
-        """Keep the diffs of books that are not SYNCED: their snapshot will need them."""
-        for head in held_heads(as_words(rows)).tolist():
+        """Keep the diffs of books that wait for a snapshot: it will need them."""
+        keep = np.zeros(len(self._instruments), np.bool_)
+        keep[list(self._resyncs)] = True
+        for head in held_heads(as_words(rows), keep).tolist():
             resync = self._resyncs.setdefault(int(rows["symbol"][head]), _Resync())
             resync.held.append(rows[head : head + 1 + int(rows["count"][head])].copy())
             if len(resync.held) > MAX_HELD:
                 del resync.held[: MAX_HELD // 2]
 
     def wanted(self) -> list[SnapshotRequest]:
-        """Snapshots to fetch now: books that wait and have seen a diff (an earlier snapshot could
-        not be joined)."""
+        """Snapshots to fetch now: books that wait and have seen a diff since (an earlier snapshot
+        could not be joined), or that stand and want a fresh one."""
         out = []
         for s, resync in self._resyncs.items():
-            if resync.held and not resync.asked:
+            if not resync.asked and (resync.held or resync.refresh_id >= 0):
                 resync.asked = True
                 symbol = self._instruments[s].symbol
                 out.append(SnapshotRequest(symbol, self.levels, resync.attempt))
@@ -307,8 +319,8 @@ class BinanceSession:
             resync.attempt += 1
 
     def receive_snapshot(self, symbol: str, body: bytes, levels: int, arrival_ns: int) -> Rows:
-        """The snapshot, the held diffs that join it (again, marked REJOINED) and the epoch that is
-        SYNCED; no row where it cannot join."""
+        """The snapshot, the held diffs that join it (again, marked REJOINED) and, unless the book
+        stood all the while, the epoch that is SYNCED; no row where it cannot join."""
         s = self._index[symbol]
         resync = self._resyncs.get(s)
         if resync is None:
@@ -325,6 +337,9 @@ class BinanceSession:
             return empty_rows()
         snapshot = as_rows(scratch[:n])
         known, first = int(snapshot["id"][0]), 1
+        if known < resync.refresh_id:  # the diffs between the two were not kept
+            self.snapshot_failed(symbol)
+            return empty_rows()
         joined: list[Rows] = []
         for position, held in enumerate(resync.held):
             head = held[0]
@@ -347,8 +362,10 @@ class BinanceSession:
             block["seq"][0] = self._seq
             self._seq += 1
         del self._resyncs[s]
-        self._sync[s, S_BOOK_STATE] = SYNCED
         self._sync[s, S_LAST_ID], self._sync[s, S_FIRST] = known, first
+        if self._sync[s, S_BOOK_STATE] != RESYNCING:
+            return np.concatenate([snapshot, *joined])
+        self._sync[s, S_BOOK_STATE] = SYNCED
         self._sync[s, S_BOOK_SEEN_NS] = arrival_ns
         epoch = self._epoch(arrival_ns, s, BOOK, SYNCED, REASON_JOINED)
         return np.concatenate([snapshot, *joined, epoch])

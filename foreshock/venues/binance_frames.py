@@ -69,7 +69,7 @@ from foreshock.market.rows import (
     C,
     D,
 )
-from foreshock.market.words import count_of, flags_of, kind_of, meta_word
+from foreshock.market.words import count_of, flags_of, kind_of, meta_word, symbol_of
 from foreshock.venues.scan import (
     CLOSE_BRACE,
     COLON,
@@ -641,13 +641,13 @@ def decode(
 
 
 @kernel
-def held_heads(words: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices of the DEPTH headers marked HELD."""
+def held_heads(words: NDArray[np.int64], keep: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Indices of the DEPTH headers that are marked HELD, or whose symbol s has keep[s]."""
     out = np.empty(len(words), np.int64)
     n, i = 0, 0
     while i < len(words):
         meta = words[i, META]
-        if kind_of(meta) == DEPTH and flags_of(meta) & HELD:
+        if kind_of(meta) == DEPTH and (flags_of(meta) & HELD or keep[symbol_of(meta)]):
             out[n] = i
             n += 1
         i += 1 + count_of(meta)

@@ -57,6 +57,9 @@ class Session(Protocol):
     def resync(self, symbol: str, reason: int, arrival_ns: int) -> Rows:
         """Distrust a book from outside: crossed, or out of the range that is known."""
 
+    def refresh(self, symbol: str) -> None:
+        """Ask for a snapshot of a SYNCED book, to be joined without a new epoch."""
+
     def wanted(self) -> list[SnapshotRequest]:
         """Snapshots to fetch now; each is named once, until it came or `snapshot_failed`."""
 

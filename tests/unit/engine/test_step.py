@@ -295,7 +295,7 @@ def test_an_engine_holds_what_its_symbols_take_and_not_more_with_time() -> None:
         engine.feed(piece)
         sizes.add(sum(array.nbytes for array in engine._arrays().values()))
     assert len(sizes) == 1
-    assert sizes.pop() / len(engine.instruments) < 400_000
+    assert sizes.pop() / len(engine.instruments) < 600_000
 
 
 def test_the_columns_are_those_of_the_catalog() -> None:

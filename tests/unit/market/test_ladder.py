@@ -405,4 +405,4 @@ def test_notional_is_summed_from_the_best_price_on() -> None:
 
 def test_a_symbols_memory_is_bounded() -> None:
     per_symbol = sum(array.nbytes for array in books.init(10)[:5]) / 10
-    assert per_symbol < 300_000
+    assert per_symbol < 560_000  # two sides of 32,768 sizes and their bitmaps
