@@ -180,13 +180,12 @@ class Demo:
                 self._remember_signals(system)
                 if first_ns is None:
                     first_ns = self._first_verdict_ns()
-                if first_ns is not None and limit_s is not None:
-                    if now_ns >= first_ns + int(limit_s * SECOND_NS):
-                        self.status = system.status()
-                        return first_ns
-                elif first_ns is None and limit_s is not None:
-                    if now_ns - started_ns > FIRST_VERDICT_WAIT_S * SECOND_NS:
-                        return None
+                since_ns, allowed_s = (
+                    (started_ns, FIRST_VERDICT_WAIT_S) if first_ns is None else (first_ns, limit_s)
+                )
+                if limit_s is not None and now_ns - since_ns >= (allowed_s or 0) * SECOND_NS:
+                    self.status = system.status()
+                    return first_ns
                 if live is not None:
                     live.update(render(self._snapshot(system, started_ns, first_ns)))
                 time.sleep(REFRESH_S)

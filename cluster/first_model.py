@@ -1,4 +1,4 @@
-"""The first model of the demo: history, features, training, by the pipelines that train any other."""
+"""The first model of the demo, made by the pipelines that make any other."""
 
 from __future__ import annotations
 
@@ -25,10 +25,19 @@ def simulation_domain(config: Config) -> Domain:
 
 
 def has_model(config: Config, domain: Domain) -> bool:
-    """Whether a champion of the domain may speak."""
+    """Whether a champion of the domain was made for these features and this surge definition."""
+    from foreshock.features import catalog
+    from foreshock.models.artifact import load_card
     from serve.scorer import champion_of
 
-    return champion_of(registry_of(config), domain) is not None
+    path = champion_of(registry_of(config), domain)
+    if path is None:
+        return False
+    card = load_card(path)
+    return (
+        card.layout_fingerprint == catalog.layout().fingerprint
+        and card.label_fingerprint == config.label_settings().fingerprint
+    )
 
 
 def train_first_model(config: Config, say: Say) -> dict[str, Any]:
@@ -51,8 +60,9 @@ def train_first_model(config: Config, say: Say) -> dict[str, Any]:
         backfill_simulation(history, settings, seconds)
         (history / "complete").touch()
     say("building features and labels")
-    dataset = config.paths.under("datasets", name)
-    data = build_dataset([open_recording(history)], config.label_settings(), config.costs)
+    labels = config.label_settings()
+    dataset = config.paths.under("datasets", f"{name}-{labels.fingerprint[:8]}")
+    data = build_dataset([open_recording(history)], labels, config.costs)
     if not dataset.exists():
         write_dataset(dataset, data)
     say(f"training on {len(data)} rows, horizons {', '.join(map(str, config.labels.horizons_s))} s")

@@ -39,10 +39,16 @@ def render(shown: Snapshot) -> RenderableType:
         table.add_column(f"P({_span(horizon_s)})", justify="right")
     for name in ("utility", "verdict", "age", "latency"):
         table.add_column(name, justify="left" if name == "verdict" else "right")
-    for symbol in shown.market:
-        row = _row(shown, symbol, len(horizons))
-        table.add_row(*row)
+    for symbol in _in_order(shown):
+        table.add_row(*_row(shown, symbol, len(horizons)))
     return Group(_headline(shown), table, _footline(shown))
+
+
+def _in_order(shown: Snapshot) -> list[str]:
+    """Symbols as they were asked for; whatever else is known behind them."""
+    asked = [s for w in shown.status.get("watchers", []) for s in w.get("symbols", ())]
+    known = [s for s in dict.fromkeys(asked) if s in shown.market]
+    return known + sorted(set(shown.market) - set(known))
 
 
 def _row(shown: Snapshot, symbol: str, horizons: int) -> list[RenderableType]:
