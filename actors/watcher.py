@@ -95,6 +95,8 @@ class Watcher:
         return {
             "watcher": self.plan.name,
             "domain": self.plan.domain.model_dump(),
+            "source": self.plan.domain.source,
+            "market": self.plan.market,
             "tape": self.plan.tape,
             "layout": self.engine.layout.fingerprint,
         }

@@ -17,11 +17,13 @@ from cluster.demo import demo
 from cluster.doctor import doctor
 from cluster.features_list import features_list
 from cluster.models_list import models_list
+from cluster.replay import replay
 from cluster.warm import warm
 
 # "group verb" or "verb" → the function behind it.
 VERBS: Final[dict[str, Callable[..., Any]]] = {
     "demo": demo,
+    "replay": replay,
     "doctor": doctor,
     "warm": warm,
     "config show": config_show,

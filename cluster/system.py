@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from foreshock.config import fingerprint
 from foreshock.market.instruments import Instrument, by_symbol, canonical_symbol
 from foreshock.models.base import Domain
 from foreshock.settings import Config
@@ -193,10 +194,23 @@ class System:
             snapshots_per_s=venue.max_snapshots_per_s,
             snapshot_every_s=self.config.engine.snapshot_every_s,
         )
+        if self.record_to is not None:
+            self._keep_settings(self.record_to)
         self.supervisor = SupervisorActor.options(
             num_cpus=0.05, name="supervisor", max_concurrency=32
         ).remote(plan, self.watchers)
         self._watching = self.supervisor.run.remote()
+
+    def _keep_settings(self, directory: Path) -> None:
+        """Beside the recording: what its verdicts followed from besides rows and model."""
+        import orjson
+
+        kept = {
+            "config_fingerprint": fingerprint(self.config),
+            "gate": self.config.gate_settings().model_dump(mode="json"),
+        }
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "session.json").write_bytes(orjson.dumps(kept, option=orjson.OPT_INDENT_2))
 
     def _serve(self, instruments: list[Instrument], http_port: int) -> None:
         try:

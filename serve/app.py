@@ -17,7 +17,9 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.handle import DeploymentHandle
 
 from serve.api_replica import ApiReplica
+from serve.envelope import DoorError, whole_response
 from serve.gate_replica import GateReplica
+from serve.hosting import put_error_page
 from serve.scorer_replica import ScorerReplica
 from serve.settings import ServeSettings
 from serve.wiring import Wiring
@@ -29,6 +31,13 @@ _LOG = logging.getLogger(__name__)
 APPLICATION: Final = "foreshock"
 SCORER, GATE, API = "Scorer", "Gate", "Api"
 _DOOR_S: Final = 60.0
+_NOBODY: Final = DoorError(
+    503,
+    "unavailable",
+    "the API is starting, or coming back after a fault",
+    reason="no_replica",
+    retry_after_seconds=2.0,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,7 @@ def deploy(settings: ServeSettings, wiring: Wiring) -> Site:
         http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": 60},
         logging_config={"encoding": "TEXT", "enable_access_log": False},
     )
+    put_error_page(whole_response(_NOBODY))
     ray_serve.run(application, name=APPLICATION, route_prefix="/")
     _await_door(url)
     return Site(

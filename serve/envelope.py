@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -74,6 +75,20 @@ class DoorError(Exception):
         if self.retry_after_seconds is not None:
             out["Retry-After"] = str(max(1, round(self.retry_after_seconds)))
         return answer(self.body(), self.status, out)
+
+
+def whole_response(error: DoorError) -> bytes:
+    """The envelope as the bytes of an HTTP response, for a proxy that must answer by itself."""
+    body = orjson.dumps(error.body())
+    head = [
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+    ]
+    if error.retry_after_seconds is not None:
+        head.append(f"Retry-After: {max(1, round(error.retry_after_seconds))}")
+    return "\r\n".join([*head, "", ""]).encode() + body
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

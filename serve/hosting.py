@@ -83,6 +83,22 @@ def ray_environment(port: int, directory: Path | None = None) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
+def put_error_page(page: bytes) -> int:
+    """Let HAProxy answer with `page`, a whole HTTP response, when it finds no replica. Ray writes a
+    page of its own when its proxy starts; HAProxy reads it again whenever replicas come and go, so
+    that this one counts from the first replica on. Returns how many proxies of this machine have it
+    now: 0 without HAProxy."""
+    configuration = os.environ.get("RAY_SERVE_HAPROXY_CONFIG_FILE_LOC")
+    if configuration is None:
+        return 0
+    pages = list(Path(configuration).parent.glob("*/500.http"))
+    for path in pages:
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(page)
+        fresh.replace(path)
+    return len(pages)
+
+
 def _default_directory(port: int) -> Path:
     name = f"foreshock-{os.getuid()}-{port}"
     place = Path(tempfile.gettempdir()) / name

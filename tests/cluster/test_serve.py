@@ -194,3 +194,35 @@ def test_killed_replicas_come_back_and_nothing_is_said_twice(running: Running) -
     kept = {line["id"] for line in ledger.signals(limit=1_000)}
     ledger.close()
     assert {line["id"] for line in before} <= kept
+
+
+def test_a_killed_ingress_comes_back_and_the_proxy_keeps_the_envelope(running: Running) -> None:
+    running.tell()
+    os.kill(_ingress(), signal.SIGKILL)
+    answers = []
+    deadline = time.monotonic() + 60
+    while not (answers and answers[-1].status_code == 200):
+        assert time.monotonic() < deadline
+        try:
+            answers.append(httpx.get(f"{running.site.url}/api/v1/symbols", timeout=20.0))
+        except httpx.RemoteProtocolError:
+            continue  # cut off in the middle: what a client takes as a reason to ask again
+        time.sleep(0.05)
+    for refused in answers[:-1]:
+        assert refused.status_code == 503
+        assert refused.json()["error"]["details"]["reason"] == "no_replica"
+        assert "retry-after" in refused.headers
+
+
+def _ingress() -> int:
+    """Process id of the HTTP replica, by the title that Ray gives it."""
+    for place in Path("/proc").iterdir():
+        try:
+            if (
+                place.name.isdigit()
+                and b"ServeReplica:foreshock:Api" in (place / "cmdline").read_bytes()
+            ):
+                return int(place.name)
+        except OSError:
+            continue
+    raise AssertionError("there is no ingress")

@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from foreshock.errors import ConfigError
-from serve.hosting import haproxy_binary, ray_environment
+from serve.envelope import DoorError, whole_response
+from serve.hosting import haproxy_binary, put_error_page, ray_environment
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +84,19 @@ def test_leftovers_are_removed_and_a_proxy_that_lives_is_not(short: Path) -> Non
         listener.listen()
         ray_environment(8001, short)
     assert alive.is_dir() and not dead.exists()
+
+
+def test_the_page_of_the_proxy_is_the_envelope(
+    short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = whole_response(DoorError(503, "unavailable", "nobody", retry_after_seconds=2.0))
+    assert put_error_page(page) == 0
+    written = short / "node" / "500.http"
+    written.parent.mkdir()
+    written.write_bytes(b"Ray's own")
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_CONFIG_FILE_LOC", str(short / "haproxy.cfg"))
+    assert put_error_page(page) == 1
+    head, _, body = written.read_bytes().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert orjson.loads(body)["error"]["code"] == "unavailable"
