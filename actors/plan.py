@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from foreshock.market.instruments import SPOT, Instrument
 from foreshock.models.base import Domain
@@ -55,6 +57,15 @@ class WatchPlan:
     def api_prefix(self) -> str:
         """Where the market's REST endpoints live."""
         return "/api/v3" if self.market == SPOT else "/fapi/v1"
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is of this very machine, where no proxy of the environment applies."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def shared_out(plan: WatchPlan, watchers: int) -> list[WatchPlan]:

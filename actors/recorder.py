@@ -17,8 +17,8 @@ from foreshock.stores.recordings import RecordingWriter
 
 
 class Recorder:
-    """One writer per directory. Every call is a whole batch (seconds of rows), named on disk by what
-    is in it, so that a batch which is handed over twice lands on itself."""
+    """One writer per directory. Every call is a whole batch (seconds of rows), named on disk by
+    what is in it, so that a batch which is handed over twice lands on itself."""
 
     def __init__(self) -> None:
         self._writers: dict[str, RecordingWriter] = {}
@@ -35,11 +35,12 @@ class Recorder:
         boundaries: Sequence[Boundary],
         probabilities: Sequence[NDArray[np.float32] | None],
         verdicts: Sequence[Sequence[Mapping[str, Any]] | None],
+        policies: Sequence[bytes | None],
     ) -> int:
-        """Keep a batch; returns how many rows are on disk."""
+        """Keep a batch; returns how many rows are on disk. See `RecordingWriter`."""
         writer = self._writers[directory]
         writer.write(rows)
-        writer.write_boundaries(boundaries, probabilities, verdicts)
+        writer.write_boundaries(boundaries, probabilities, verdicts, policies)
         self._rows += len(rows)
         return self._rows
 

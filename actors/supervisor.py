@@ -17,9 +17,10 @@ from actors.watcher import WatcherActor
 log = logging.getLogger(__name__)
 
 PING_EVERY_S: Final = 1.0
-PING_TIMEOUT_S: Final = 5.0  # a stopped process dies for nobody: only silence tells
+PING_TIMEOUT_S: Final = 10.0  # a stopped process dies for nobody: only silence tells
 START_TIMEOUT_S: Final = 120.0  # compiling every kernel on a cold cache
 STATUS_TIMEOUT_S: Final = 3.0
+FINISH_TIMEOUT_S: Final = 3.0
 WATCHER_CPUS: Final = 0.2
 RECORDER_CPUS: Final = 0.05
 
@@ -60,6 +61,8 @@ class Supervisor:
                 await self._start(charge)
                 while not self._stopping:
                     await asyncio.sleep(PING_EVERY_S)
+                    if self._stopping:
+                        return
                     if charge.life is not None and charge.life.done():
                         charge.life.result()  # raises what ended it: nothing else ends a watcher
                     await asyncio.wait_for(charge.actor.ping.remote(), PING_TIMEOUT_S)  # type: ignore[union-attr]
@@ -110,9 +113,18 @@ class Supervisor:
             return {"name": charge.plan.name, "problem": str(error) or type(error).__name__}
         return found
 
+    async def _finish(self, charge: _Charge) -> None:
+        if self._recorder is None or charge.actor is None:
+            return
+        try:
+            await asyncio.wait_for(charge.actor.finish.remote(), FINISH_TIMEOUT_S)
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            log.warning("watcher %s did not finish its recording: %r", charge.plan.name, error)
+
     async def stop(self) -> None:
         """End every watcher; what was recorded is on disk."""
         self._stopping = True
+        await asyncio.gather(*map(self._finish, self._charges))
         for charge in self._charges:
             self._end(charge)
 

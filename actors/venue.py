@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from actors.plan import SPOT_REST, USDM_REST
+from actors.plan import SPOT_REST, USDM_REST, is_loopback
 from foreshock.errors import InstrumentError
 from foreshock.market.instruments import SPOT, Instrument, from_exchange_info
 
@@ -15,7 +15,9 @@ def fetch_instruments(market: str, rest_url: str | None = None) -> list[Instrume
     base = rest_url or (SPOT_REST if market == SPOT else USDM_REST)
     prefix = "/api/v3" if market == SPOT else "/fapi/v1"
     try:
-        answer = httpx.get(f"{base}{prefix}/exchangeInfo", timeout=20.0)
+        answer = httpx.get(
+            f"{base}{prefix}/exchangeInfo", timeout=20.0, trust_env=not is_loopback(base)
+        )
         answer.raise_for_status()
         return from_exchange_info(answer.json(), market)
     except (httpx.HTTPError, ValueError, KeyError) as error:

@@ -16,13 +16,12 @@ import asyncio
 import importlib
 import logging
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import ray
-from numpy.typing import NDArray
 
 from actors.feed import Connection, Event, Feed, Frame, Snapshot
 from actors.plan import WatchPlan
@@ -37,6 +36,7 @@ from foreshock.venues.binance import BinanceSession
 log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 2.0
+LAST_ANSWERS_S: Final = 1.0  # how long an ending watcher waits for the gate
 MAX_PENDING: Final = 8  # boundaries in flight to the gate; beyond it the oldest is given up
 MAX_KEPT_ROWS: Final = 2_000_000  # rows that wait for a recorder; beyond it recording is shed
 LATENCIES: Final = 4096
@@ -44,14 +44,20 @@ LATENCIES: Final = 4096
 
 @dataclass(slots=True)
 class _Kept:
-    """What waits to be recorded."""
+    """Rows that wait to be recorded."""
 
     rows: list[Rows] = field(default_factory=list)
     n_rows: int = 0
-    said: list[tuple[Boundary, NDArray[np.float32] | None, Sequence[Mapping[str, Any]] | None]] = (
-        field(default_factory=list)
-    )
     shed_rows: int = 0
+
+
+@dataclass(slots=True)
+class _Said:
+    """A boundary that waits to be recorded, until its answer came or is waited for no more."""
+
+    boundary: Boundary
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    settled: bool = False
 
 
 class Watcher:
@@ -66,8 +72,12 @@ class Watcher:
         self.engine = Engine(plan.instruments)
         self.feed = Feed(plan, self.clock)
         self._recorder = recorder
+        self._recorder_open = False
         self._gate: Any = None
         self._kept = _Kept()
+        self._said: deque[_Said] = deque()
+        self._flushing = asyncio.Lock()
+        self._ending = False
         self._pending: deque[asyncio.Task[None]] = deque()
         self._latency_ms: deque[float] = deque(maxlen=LATENCIES)
         self._verdicts: Counter[str] = Counter()
@@ -81,10 +91,6 @@ class Watcher:
 
     async def run(self) -> None:
         """Watch until cancelled (or killed: its recordings and the gate's state outlive it)."""
-        if self._recorder is not None and self.plan.recording_dir is not None:
-            await self._recorder.open.remote(
-                str(self.plan.recording_dir), self.plan.instruments, self._meta()
-            )
         self._advance([self.session.start(self.clock.now_ns())])
         async with asyncio.TaskGroup() as group:
             group.create_task(self.feed.run())
@@ -99,6 +105,7 @@ class Watcher:
             "market": self.plan.market,
             "tape": self.plan.tape,
             "layout": self.engine.layout.fingerprint,
+            "judged": self.plan.gate is not None,
         }
 
     async def _pump(self) -> None:
@@ -108,6 +115,8 @@ class Watcher:
         while True:
             until_boundary_s = (boundary_ns - self.clock.now_ns()) / SECOND_NS
             await asyncio.sleep(min(batch_s, max(until_boundary_s, 0.0)))
+            if self._ending:
+                return
             started_ns = self.clock.now_ns()
             rows = self._take(self.feed.take())
             now_ns = self.clock.now_ns()
@@ -177,36 +186,41 @@ class Watcher:
                 self._kept.rows.append(batch)
                 self._kept.n_rows += len(batch)
             else:
-                self._kept.shed_rows += len(batch)
+                self._shed(len(batch))
         return closed
 
     # To the gate and back
 
     def _judge(self, boundary: Boundary) -> None:
         self._boundaries += 1
+        said = _Said(boundary)
+        if self._recorder is not None and self._kept.n_rows < MAX_KEPT_ROWS:
+            self._said.append(said)
         if self.plan.gate is None:
-            self._kept.said.append((boundary, None, None))
+            said.settled = True
             return
         while self._pending and self._pending[0].done():
             self._pending.popleft()
         if self._pending and not self._first_verdict_ns:
             # The gate is still coming up: one question waits for it, not a queue of stale ones.
             self._given_up += 1
-            self._kept.said.append((boundary, None, None))
+            said.settled = True
             return
         if len(self._pending) >= MAX_PENDING:
             self._given_up += 1
             self._pending.popleft().cancel()
-        self._pending.append(asyncio.create_task(self._ask(boundary)))
+        self._pending.append(asyncio.create_task(self._ask(said)))
 
-    async def _ask(self, boundary: Boundary) -> None:
+    async def _ask(self, said: _Said) -> None:
+        boundary = said.boundary
         try:
-            summary = await self._send(boundary)
+            said.answer = summary = await self._send(boundary)
         except Exception as error:  # the gate may be away for seconds; the books go on
             self._problem = f"{type(error).__name__}: {error}"
             self._gate = None
-            self._kept.said.append((boundary, None, None))
             return
+        finally:  # cancelled too
+            said.settled = True
         self._problem = summary["problem"]
         self._verdicts.update(summary["reasons"])
         now_ns = self.clock.now_ns()
@@ -216,7 +230,6 @@ class Watcher:
             self._first_verdict_ns = self._first_verdict_ns or now_ns
             if summary["probabilities"]:
                 self._first_probability_ns = self._first_probability_ns or now_ns
-        self._kept.said.append((boundary, summary.get("scores"), summary.get("said")))
 
     async def _send(self, boundary: Boundary) -> dict[str, Any]:
         from ray import serve as ray_serve  # imported by the host before the first frame
@@ -242,16 +255,32 @@ class Watcher:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        """Hand what was kept to the recorder; boundaries in order, none before its answer."""
+        if self._recorder is None or self.plan.recording_dir is None:
+            return
+        async with self._flushing:
             kept, self._kept = self._kept, _Kept(shed_rows=self._kept.shed_rows)
-            if self._recorder is None or self.plan.recording_dir is None or not kept.rows:
-                continue
-            place = str(self.plan.recording_dir)
-            said = sorted(kept.said, key=lambda entry: entry[0].boundary_ns)
+            if not kept.rows:
+                return
+            said: list[_Said] = []
+            while self._said and self._said[0].settled:
+                said.append(self._said.popleft())
+            place, answers = str(self.plan.recording_dir), [one.answer for one in said]
             try:
+                if not self._recorder_open:
+                    await self._recorder.open.remote(place, self.plan.instruments, self._meta())
+                    self._recorder_open = True
                 await self._recorder.write.remote(
-                    place, np.concatenate(kept.rows), [b for b, _, _ in said],
-                    [p for _, p, _ in said], [v for _, _, v in said],
-                )  # fmt: skip
+                    place,
+                    np.concatenate(kept.rows),
+                    [one.boundary for one in said],
+                    [answer.get("scores") for answer in answers],
+                    [answer.get("said") for answer in answers],
+                    [answer.get("policy") for answer in answers],
+                )
                 if self.clock.now_ns() >= self._snapshot_due_ns:
                     seq, blob = self.engine.last_seq, self.engine.snapshot()
                     await self._recorder.snapshot.remote(place, seq, blob)
@@ -259,9 +288,26 @@ class Watcher:
                         self.plan.snapshot_every_s * SECOND_NS
                     )
             except ray.exceptions.RayError as error:
-                # Recording is the first thing to be shed, and says so.
-                self._kept.shed_rows += kept.n_rows
+                self._recorder_open = False  # its successor has opened nothing yet
+                self._shed(kept.n_rows)
                 log.warning("recorder: %s", error)
+
+    def _shed(self, rows: int) -> None:
+        """Recording is the first thing to be given up, and says so. The hole is followed by a
+        snapshot, so that a replay can go on behind it."""
+        self._kept.shed_rows += rows
+        self._snapshot_due_ns = 0
+
+    async def finish(self) -> None:
+        """Take nothing more in, wait a moment for the gate's last answers, and return when
+        everything is recorded. Sockets stay open: the caller ends the actor next."""
+        self._ending = True
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=LAST_ANSWERS_S)
+        for task in self._pending:
+            task.cancel()
+        await asyncio.gather(*self._pending, return_exceptions=True)
+        await self._flush()
 
     # For the supervisor
 
@@ -271,7 +317,8 @@ class Watcher:
 
     def status(self) -> dict[str, Any]:
         """JSON-ready: what it watches, how it goes, how late it is."""
-        latency = np.array(self._latency_ms) if self._latency_ms else np.array([np.nan])
+        latency = np.array(self._latency_ms)
+        p50, p99 = np.percentile(latency, (50, 99)).tolist() if len(latency) else (None, None)
         states = self.session.states()
         return {
             "name": self.plan.name,
@@ -295,11 +342,7 @@ class Watcher:
             "shed_rows": self._kept.shed_rows,
             "first_verdict_ns": self._first_verdict_ns,
             "first_probability_ns": self._first_probability_ns,
-            "latency_ms": {
-                "p50": float(np.percentile(latency, 50)),
-                "p99": float(np.percentile(latency, 99)),
-                "n": len(self._latency_ms),
-            },
+            "latency_ms": {"p50": p50, "p99": p99, "n": len(latency)},
             "worst_batch_ms": round(self._worst_batch_ms, 3),
             "clock_offset_ms": self._offset_ns / MS_NS,
             "sockets": self.feed.status(),

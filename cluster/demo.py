@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -17,8 +16,9 @@ from rich.live import Live
 
 from cluster.options import Files, Set, read_config
 from cluster.output import FAILED, WRONG_USE, as_json
+from cluster.session import polite_end, simulated_exchange
 from cluster.table import Snapshot, render
-from foreshock.errors import ConfigError, ForeshockError
+from foreshock.errors import ConfigError, ForeshockError, StoreError
 from foreshock.market.clock import MS_NS, SECOND_NS, Clock
 
 if TYPE_CHECKING:
@@ -58,14 +58,12 @@ def demo(
 ) -> None:
     """Run everything on this machine: an exchange, watchers, a model, the gate and the HTTP API."""
     console = Console(highlight=False)
-    # A terminal that goes away or a polite kill is a Ctrl-C: nothing may be left running.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         settings = read_config("demo", config, given).tree
         limit_s = None if run_for is None else seconds(run_for)
         run = Demo(settings, console, tuple(recording or ()), speed, keep, plain)
-        outcome = run.play(limit_s)
+        with polite_end():
+            outcome = run.play(limit_s)
     except ConfigError as error:
         console.print(f"[red]foreshock:[/] {error}")
         raise typer.Exit(WRONG_USE) from None
@@ -93,6 +91,7 @@ class Demo:
     clock: Clock = field(default_factory=Clock)
     signals: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
+    first_ns: int | None = None
 
     def play(self, limit_s: float | None) -> dict[str, Any]:
         """Run until Ctrl-C or `limit_s` seconds after the first verdict; returns what happened."""
@@ -114,32 +113,25 @@ class Demo:
             record_to=new_session_dir(self.config) if self.keep else None,
             say=self._say,
         )
-        first_ns = None
         try:
             with system:
                 self._welcome(system)
-                first_ns = self._watch(system, started_ns, limit_s)
-                return self._outcome(system, domain, started_ns, first_ns)
+                self._watch(system, started_ns, limit_s)
+                return self._outcome(system, domain, started_ns)
         except KeyboardInterrupt:
             self.console.print("stopping")
-            return self._outcome(None, domain, started_ns, first_ns)
+            return self._outcome(None, domain, started_ns)
 
     def _exchange(self, simulated: Domain) -> tuple[Any, Domain, str]:
         """What the exchange plays, the domain of its rows, and the tape to subscribe."""
+        if not self.recording:
+            return simulated_exchange(self.config, self.clock.now_ns()), simulated, "trade"
         from actors.local_exchange import LocalExchangeSettings
         from foreshock.models.base import Domain
-
-        exchange = self.config.exchange
-        if not self.recording:
-            simulation = self.config.simulation.model_copy(update={"start_ns": self.clock.now_ns()})
-            settings = LocalExchangeSettings(
-                simulation=simulation, host=exchange.host, port=exchange.port
-            )
-            return settings, simulated, "trade"
         from foreshock.replay.driver import tape_of
         from foreshock.stores.raw_sessions import read_raw_session
 
-        session = read_raw_session(list(self.recording))
+        exchange, session = self.config.exchange, read_raw_session(list(self.recording))
         played = LocalExchangeSettings.model_validate(
             {
                 "recording": [str(path) for path in self.recording],
@@ -164,9 +156,8 @@ class Demo:
                 f"{system.urls['jobs']} --working-dir . -- python -m pipelines.tune_models --help"
             )
 
-    def _watch(self, system: System, started_ns: int, limit_s: float | None) -> int | None:
-        """Show the table until the time is over; when the first verdict came, our clock."""
-        first_ns: int | None = None
+    def _watch(self, system: System, started_ns: int, limit_s: float | None) -> None:
+        """Show the table until the time is over, and remember when the first verdict came."""
         status_due_ns = 0
         live = None if self.plain else Live(console=self.console, refresh_per_second=4)
         try:
@@ -175,23 +166,34 @@ class Demo:
             while True:
                 now_ns = self.clock.now_ns()
                 if now_ns >= status_due_ns:
-                    self.status = system.status()
+                    self._ask_status(system)
                     status_due_ns = now_ns + int(STATUS_EVERY_S * SECOND_NS)
                 self._remember_signals(system)
-                if first_ns is None:
-                    first_ns = self._first_verdict_ns()
+                if self.first_ns is None:
+                    self.first_ns = self._first_verdict_ns()
                 since_ns, allowed_s = (
-                    (started_ns, FIRST_VERDICT_WAIT_S) if first_ns is None else (first_ns, limit_s)
+                    (started_ns, FIRST_VERDICT_WAIT_S)
+                    if self.first_ns is None
+                    else (self.first_ns, limit_s)
                 )
                 if limit_s is not None and now_ns - since_ns >= (allowed_s or 0) * SECOND_NS:
-                    self.status = system.status()
-                    return first_ns
+                    self._ask_status(system)
+                    return
                 if live is not None:
-                    live.update(render(self._snapshot(system, started_ns, first_ns)))
+                    live.update(render(self._snapshot(system, started_ns)))
                 time.sleep(REFRESH_S)
         finally:
             if live is not None:
                 live.stop()
+
+    def _ask_status(self, system: System) -> None:
+        """The newest status; a supervisor that is too busy to answer leaves the last one."""
+        import ray
+
+        try:
+            self.status = system.status()
+        except ray.exceptions.RayError as error:
+            self._say(f"the supervisor did not answer: {type(error).__name__}")
 
     def _first_verdict_ns(self) -> int | None:
         """The first verdict with a probability; of a recording, the first at all."""
@@ -200,14 +202,17 @@ class Demo:
         return min(stamps, default=None)
 
     def _remember_signals(self, system: System) -> None:
-        for verdict in system.hot.last_signals(500):
-            self.signals.setdefault(verdict["id"], verdict)
+        try:
+            for verdict in system.hot.last_signals(500):
+                self.signals.setdefault(verdict["id"], verdict)
+        except StoreError as error:
+            self._say(str(error))
 
-    def _snapshot(self, system: System, started_ns: int, first_ns: int | None) -> Snapshot:
+    def _snapshot(self, system: System, started_ns: int) -> Snapshot:
         return Snapshot(
             now_ns=self.clock.now_ns(),
             started_ns=started_ns,
-            first_ns=first_ns,
+            first_ns=self.first_ns,
             verdicts=system.hot.verdicts(),
             market=system.hot.market(),
             status=self.status,
@@ -215,10 +220,9 @@ class Demo:
             urls=system.urls,
         )
 
-    def _outcome(
-        self, system: System | None, domain: Domain, started_ns: int, first_ns: int | None
-    ) -> dict[str, Any]:
+    def _outcome(self, system: System | None, domain: Domain, started_ns: int) -> dict[str, Any]:
         """What `--json` writes; the names stay."""
+        first_ns = self.first_ns
         from cluster.score_truth import precision_and_recall
 
         watchers = [w for w in self.status.get("watchers", []) if "rows" in w]

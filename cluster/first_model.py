@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foreshock.models.base import Domain
+from foreshock.models.dataset import TrainingSet
 from foreshock.settings import Config
 from foreshock.stores.registry import DirectoryRegistry
 
@@ -40,18 +41,15 @@ def has_model(config: Config, domain: Domain) -> bool:
     )
 
 
-def train_first_model(config: Config, say: Say) -> dict[str, Any]:
-    """Record `training.history_s` of the exchange, build its dataset and train on it. Returns the
-    report of `pipelines.tune_models.tune`; where there is nothing to learn it promotes nothing."""
-    from foreshock.models.boosted import BoostedSettings
+def first_dataset(config: Config, say: Say) -> tuple[Path, TrainingSet]:
+    """Record `training.history_s` of the exchange, build its dataset and keep it. Returns the
+    directory and what is in it; what was recorded before is not made again."""
     from foreshock.stores.recordings import open_recording
     from pipelines.backfill_history import HISTORY_SEED, backfill_simulation
     from pipelines.build_features import build_dataset
     from pipelines.datasets import write_dataset
-    from pipelines.training import TrainingSettings
-    from pipelines.tune_models import tune
 
-    training, seconds = config.training, config.training.history_s
+    seconds = config.training.history_s
     settings = config.simulation.model_copy(update={"seed": config.simulation.seed + HISTORY_SEED})
     name = f"simulation-{settings.market}-{settings.seed}-{seconds}s"
     history = config.paths.under("history", name)
@@ -65,6 +63,17 @@ def train_first_model(config: Config, say: Say) -> dict[str, Any]:
     data = build_dataset([open_recording(history)], labels, config.costs)
     if not dataset.exists():
         write_dataset(dataset, data)
+    return dataset, data
+
+
+def train_first_model(config: Config, say: Say) -> dict[str, Any]:
+    """Train on `first_dataset`. Returns the report of `pipelines.tune_models.tune`; where there is
+    nothing to learn it promotes nothing."""
+    from foreshock.models.boosted import BoostedSettings
+    from pipelines.training import TrainingSettings
+    from pipelines.tune_models import tune
+
+    training, data = config.training, first_dataset(config, say)[1]
     say(f"training on {len(data)} rows, horizons {', '.join(map(str, config.labels.horizons_s))} s")
     with tempfile.TemporaryDirectory(prefix="foreshock-") as place:
         return tune(

@@ -17,13 +17,21 @@ from cluster.demo import demo
 from cluster.doctor import doctor
 from cluster.features_list import features_list
 from cluster.models_list import models_list
+from cluster.record import record
 from cluster.replay import replay
+from cluster.status import status
+from cluster.train import train
+from cluster.up import up
 from cluster.warm import warm
 
 # "group verb" or "verb" → the function behind it.
 VERBS: Final[dict[str, Callable[..., Any]]] = {
     "demo": demo,
+    "up": up,
+    "status": status,
+    "record": record,
     "replay": replay,
+    "train": train,
     "doctor": doctor,
     "warm": warm,
     "config show": config_show,

@@ -1,4 +1,4 @@
-"""`foreshock models list`: the models on disk, and which were promoted."""
+"""`foreshock models list`: the models in the registry, which of them speak, and why."""
 
 from __future__ import annotations
 
@@ -13,37 +13,42 @@ from cluster.output import Answer, answer
 
 
 def find_models(models_dir: Path) -> list[dict[str, Any]]:
-    """One object for each artifact below `models_dir`, by name and version. Raises ModelError on a
-    card that cannot be read; directories with temporary names are left out."""
-    from foreshock.models.artifact import CARD, load_card
+    """One object for each version in the registry, by name and in the order they were registered;
+    `aliases` says which are champion and challenger. Raises StoreError or ModelError where the
+    registry or a card in it cannot be read."""
+    from foreshock.models.artifact import load_card
+    from foreshock.stores.registry import DirectoryRegistry
 
-    found = []
-    for path in sorted(models_dir.rglob(CARD)):
-        home = path.parent
-        if any(part.startswith(".") for part in home.relative_to(models_dir).parts):
-            continue
-        card = load_card(home)
-        found.append(
-            {
-                "name": card.name,
-                "version": card.version,
-                "domain": card.domain.model_dump(mode="json"),
-                "horizons_s": list(card.horizons_s),
-                "approved": list(card.approved),
-                "promoted": card.promoted,
-                "reason": card.reason,
-                "layout_fingerprint": card.layout_fingerprint,
-                "trials": card.trials,
-                "path": str(home),
-            }
-        )
-    return sorted(found, key=lambda entry: (entry["name"], entry["version"]))
+    registry, found = DirectoryRegistry(models_dir), []
+    for name in registry.names():
+        aliases = registry.aliases(name)
+        for version in registry.versions(name):
+            path = registry.find(name, version)
+            assert path is not None
+            card = load_card(path)
+            found.append(
+                {
+                    "name": card.name,
+                    "version": card.version,
+                    "aliases": sorted(alias for alias, at in aliases.items() if at == version),
+                    "domain": card.domain.model_dump(mode="json"),
+                    "horizons_s": list(card.horizons_s),
+                    "approved": list(card.approved),
+                    "promoted": card.promoted,
+                    "reason": card.reason,
+                    "layout_fingerprint": card.layout_fingerprint,
+                    "label_fingerprint": card.label_fingerprint,
+                    "trials": card.trials,
+                    "path": str(path),
+                }
+            )
+    return found
 
 
 def models_list(
     json: Json = False, mode: ModeOption = None, config: Files = None, set_: Set = None
 ) -> None:
-    """List the models on disk with their domain and whether they were promoted."""
+    """List the models in the registry: domain, horizons, which is champion, and why."""
 
     def work() -> Answer:
         models_dir = read_config(mode, config, set_).tree.paths.under("models")
@@ -53,13 +58,15 @@ def models_list(
             if not found:
                 console.print(f"no model lies below {models_dir} yet")
                 return
-            table = Table("model", "version", "domain", "horizons", "promoted", "why", box=None)
+            table = Table("model", "version", "alias", "horizons", "promoted", "why", box=None)
             for entry in found:
-                domain = "/".join(entry["domain"].values())
-                horizons = ", ".join(f"{h} s" for h in entry["horizons_s"])
-                promoted = "yes" if entry["promoted"] else "no"
                 table.add_row(
-                    entry["name"], entry["version"], domain, horizons, promoted, entry["reason"]
+                    entry["name"],
+                    entry["version"],
+                    ", ".join(entry["aliases"]),
+                    ", ".join(f"{h} s" for h in entry["horizons_s"]),
+                    "yes" if entry["promoted"] else "no",
+                    entry["reason"],
                 )
             console.print(table)
 

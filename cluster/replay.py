@@ -2,51 +2,98 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import orjson
 import typer
 from rich.console import Console
 
 from cluster.options import Files, Json, ModeOption, Set, read_config
 from cluster.output import Answer, answer
-from foreshock.errors import RecordingError
+from foreshock.errors import ConfigError, RecordingError
+from foreshock.market.clock import SECOND_NS
 
 if TYPE_CHECKING:
-    from foreshock.models.artifact import OnnxModel
-    from foreshock.replay.reconcile import Judge, Reconciliation
+    from foreshock.engine.outcomes import Boundary
+    from foreshock.replay.reconcile import Reconciliation
     from foreshock.settings import Config
-    from foreshock.stores.recordings import Recording
 
-SESSION_FILE = "session.json"
+MAX: Final = "max"
 
 
 def replay(
-    session: Annotated[Path, typer.Argument(help="A recording, or a directory of several.")],
+    session: Annotated[
+        list[Path],
+        typer.Argument(help="A session of ours (a directory), or files recorded by others."),
+    ],
+    speed: Annotated[str, typer.Option("--speed", help="Recorded seconds a second, or max.")] = MAX,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Who scores: champion, none or an artifact directory; else whoever did.",
+        ),
+    ] = None,
     json: Json = False,
     mode: ModeOption = None,
     config: Files = None,
     given: Set = None,
 ) -> None:
-    """Replay a recorded session and compare vectors, probabilities and verdicts with the record."""
+    """Replay a recorded session; of our own, compare bit by bit with what was said live.
+
+    Vectors, epochs, warm masks, bills, probabilities and verdicts are compared; exit code 1 says
+    that one of them differs, and the first is named. Sessions that others recorded have nothing to
+    compare with: their boundaries, books and verdicts are counted."""
 
     def work() -> Answer:
+        from cluster.replay_raw import replay_raw_session
+
         tree = read_config(mode or "replay", config, given).tree
-        found = [(place, _replayed(place, tree)) for place in recordings_in(session)]
-        document = {
-            "session": str(session),
-            "same": all(report.same for _, report in found),
-            "recordings": [{"directory": str(place), **_told(report)} for place, report in found],
-        }
-
-        def show(console: Console) -> None:
-            for place, report in found:
-                console.print(f"{place}: {_sentence(report)}")
-
-        return Answer(document, show, passed=bool(document["same"]))
+        pace = Pace(speed_of(speed))
+        if any(path.is_dir() for path in session):
+            if len(session) > 1:
+                raise ConfigError("give one directory, or several files of one recorded session")
+            return _replay_ours(session[0], tree, model, pace)
+        return replay_raw_session(session, tree, model, pace)
 
     answer(work, json)
+
+
+def speed_of(text: str) -> float | None:
+    """Recorded seconds a second; None for as fast as it goes. Raises ConfigError."""
+    if text == MAX:
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0.0 < speed < float("inf"):
+        raise ConfigError(f"--speed {text!r} is neither a number above 0 nor max")
+    return speed
+
+
+@dataclass(slots=True)
+class Pace:
+    """Waits before each boundary until it is due. `speed` None never waits."""
+
+    speed: float | None
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    _anchor: tuple[float, int] | None = None
+
+    def __call__(self, boundary: Boundary) -> None:
+        """Wait for `boundary`."""
+        if self.speed is None:
+            return
+        if self._anchor is None or boundary.boundary_ns < self._anchor[1]:
+            self._anchor = (self.monotonic(), boundary.boundary_ns)
+        began_s, first_ns = self._anchor
+        due_s = began_s + (boundary.boundary_ns - first_ns) / SECOND_NS / self.speed
+        self.sleep(max(0.0, due_s - self.monotonic()))
 
 
 def recordings_in(directory: Path) -> list[Path]:
@@ -58,99 +105,109 @@ def recordings_in(directory: Path) -> list[Path]:
     return found
 
 
-def _replayed(place: Path, tree: Config) -> Reconciliation:
+def _replay_ours(directory: Path, tree: Config, model: str | None, pace: Pace) -> Answer:
+    found: list[tuple[Path, Reconciliation]] = []
+    versions: set[str] = set()
+    for place in recordings_in(directory):
+        report, spoke = _replayed_by(place, tree, model, pace)
+        versions.update(spoke)
+        found.append((place, report))
+    reports = [report for _, report in found]
+    verdicts = [report.same for report in reports]
+    same = False if False in verdicts else True if True in verdicts else None
+    document = {
+        "session": str(directory),
+        "kind": "recording",
+        "same": same,
+        **_totals(reports),
+        "first_difference": next(
+            ({"recording": str(p), **_told(r)["first_difference"]} for p, r in found if r.first),
+            None,
+        ),
+        "models": sorted(versions),
+        "recordings": [{"directory": str(place), **_told(report)} for place, report in found],
+    }
+
+    def show(console: Console) -> None:
+        for place, report in found:
+            console.print(f"{place}: {_sentence(report)}", soft_wrap=True)
+
+    return Answer(document, show, passed=same is not False)
+
+
+def _replayed(place: Path, tree: Config, model: str | None = None) -> Reconciliation:
+    """The report of one recording."""
+    return _replayed_by(place, tree, model, Pace(None))[0]
+
+
+def _replayed_by(
+    place: Path, tree: Config, model: str | None, pace: Pace
+) -> tuple[Reconciliation, list[str]]:
+    from cluster.judging import Judging
     from foreshock.replay.reconcile import reconcile
     from foreshock.stores.recordings import open_recording
 
     recording = open_recording(place)
-    model = _model_of(recording, tree)
-    judge = _judge(recording, model, tree)
-    return reconcile(recording, score=None if model is None else model.score, judge=judge)
+    judging = Judging.of(recording, tree, model)
+    return reconcile(recording, judging, pace), judging.versions
 
 
-def _model_of(recording: Recording, tree: Config) -> OnnxModel | None:
-    """The very model that the session was scored with, by the version in its verdicts; None where
-    it was not scored. Raises RecordingError where the registry does not have it."""
-    from cluster.first_model import registry_of
-    from foreshock.models import artifact
-
-    versions = {
-        verdict["model_version"]
-        for said in recording.vectors()
-        for verdict in said.verdicts or ()
-        if verdict["model_version"] is not None
+def spoken(reasons: Counter[str]) -> dict[str, Any]:
+    """Verdicts counted: {verdicts, signals, refusals: {reason: n}}."""
+    refusals = {name: n for name, n in sorted(reasons.items()) if name != "signal"}
+    return {
+        "verdicts": reasons.total(),
+        "signals": reasons["signal"],
+        "refusals": refusals,
     }
-    if not versions:
-        return None
-    if len(versions) > 1:
-        raise RecordingError(f"several models spoke in {recording.directory}: {sorted(versions)}")
-    version, registry = versions.pop(), registry_of(tree)
-    for name in registry.names():
-        if version in registry.versions(name):
-            path = registry.find(name, version)
-            assert path is not None
-            return artifact.load(path)
-    raise RecordingError(f"the registry does not have model {version} of {recording.directory}")
 
 
-def _judge(recording: Recording, model: OnnxModel | None, tree: Config) -> Judge:
-    """The gate as the session's was set, from the empty state that a session starts with."""
-    from foreshock.models.base import Domain
-    from foreshock.signals.gate import GateSettings, ModelFacts
-    from foreshock.signals.gate import judge as decide
-    from foreshock.signals.policy import PolicyState
-
-    settings = tree.gate_settings()
-    for folder in (recording.directory, *recording.directory.parents[:2]):
-        if (folder / SESSION_FILE).exists():
-            kept = orjson.loads((folder / SESSION_FILE).read_bytes())
-            settings = GateSettings.model_validate(kept["gate"])
-            break
-    facts = None if model is None else ModelFacts.of(model.card)
-    domain = Domain.model_validate(recording.meta["domain"])
-    symbols = tuple(instrument.symbol for instrument in recording.instruments)
-    state = PolicyState()
-
-    def judge(boundary: Any, scores: Any) -> list[dict[str, Any]]:
-        nonlocal state
-        verdicts, state = decide(
-            boundary=boundary,
-            symbols=symbols,
-            probabilities=scores,
-            model=facts,
-            session_domain=domain,
-            state=state,
-            settings=settings,
-        )
-        return [verdict.as_dict() for verdict in verdicts]
-
-    return judge
+def _totals(reports: Iterable[Reconciliation]) -> dict[str, Any]:
+    compared: Counter[str] = Counter()
+    differing: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    plain: Counter[str] = Counter()
+    names = ("boundaries", "rows", "differing_bits", "holes", "skipped", "unrecorded")
+    for report in reports:
+        compared.update(report.compared)
+        differing.update(report.differing)
+        reasons.update(report.reasons)
+        plain.update({name: getattr(report, name) for name in names})
+    return {
+        **{name: plain[name] for name in names},
+        "compared": dict(compared),
+        "differing": dict(differing),
+        **spoken(reasons),
+    }
 
 
 def _told(report: Reconciliation) -> dict[str, Any]:
     first = report.first
     return {
         "same": report.same,
-        "boundaries": report.boundaries,
-        "compared": dict(report.compared),
-        "differing_bits": report.differing.total(),
-        "differing": dict(report.differing),
+        **_totals([report]),
         "first_difference": None
         if first is None
         else {name: getattr(first, name) for name in first.__slots__},
-        "verdicts": dict(report.reasons),
     }
 
 
 def _sentence(report: Reconciliation) -> str:
-    if report.first is None:
-        bits = report.compared["vectors"] + report.compared["probabilities"]
-        return (
-            f"{report.boundaries} boundaries, {bits} bits of vectors and probabilities and "
-            f"{sum(report.reasons.values())} verdicts compared: nothing differs"
-        )
+    said = spoken(report.reasons)
+    heart = (
+        f"{report.boundaries} boundaries, {said['verdicts']} verdicts, {said['signals']} signals"
+    )
     first = report.first
+    if first is None:
+        compared = report.compared
+        if not compared:
+            return f"{heart}; the session kept nothing to compare with"
+        return (
+            f"{heart}; compared {compared['vectors']} boundaries, {compared['probabilities']} with"
+            f" probabilities, {compared['verdicts']} with verdicts: nothing differs"
+        )
+    where = " ".join(part for part in (first.stage, first.symbol, first.what) if part)
     return (
-        f"differs first in {first.stage} of {first.symbol} at {first.boundary_ns}: "
-        f"recorded {first.recorded}, replayed {first.replayed}"
+        f"{heart}; {report.differing_bits} bits differ, first {where} at {first.boundary_ns}:"
+        f" recorded {first.recorded}, replayed {first.replayed}"
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -42,6 +43,8 @@ def ray_variables(config: Config, http_port: int) -> dict[str, str]:
         # Ray's workers run at nice 15: any busy process would starve the sockets.
         "RAY_worker_niceness": "0",
         "OMP_NUM_THREADS": "1",
+        # A submitted job says `python`: let it be this one.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         **ray_environment(http_port),
     }
 

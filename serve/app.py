@@ -19,7 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from serve.api_replica import ApiReplica
 from serve.envelope import DoorError, whole_response
 from serve.gate_replica import GateReplica
-from serve.hosting import put_error_page
+from serve.hosting import put_error_page, tidy
 from serve.scorer_replica import ScorerReplica
 from serve.settings import ServeSettings
 from serve.wiring import Wiring
@@ -130,6 +130,7 @@ def undeploy() -> None:
     """Take the application down and end Serve. What the gate still holds for the ledger is written
     first."""
     ray_serve.shutdown()  # type: ignore[no-untyped-call]
+    tidy()
 
 
 def _await_door(url: str) -> None:

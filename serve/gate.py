@@ -85,15 +85,16 @@ class Gate:
         """Verdicts of one boundary, published. Returns a summary:
 
         {verdicts, signals, probabilities, reasons: {reason: n}, boundary_ns, published_ns,
-        model_version, problem}, and with `message.tell_all` {scores: float32 (n, H) or None,
-        said: the verdicts as JSON objects}
+        model_version, problem}, and with `message.tell_all` all that the verdicts followed from:
+        {scores: float32 (n, H) or None, said: the verdicts as JSON objects, policy: the state
+        before them, of these symbols, as bytes}
 
         published_ns is None and `problem` a sentence where the hot store could not be reached; the
         message need not be sent again. Raises ForeshockError on one that is not whole."""
         arrived = time.perf_counter_ns()
-        scores, problem = await self._ask_scorer(message)
+        scores, model, problem = await self._ask_scorer(message)
         async with self._turn:
-            return await asyncio.to_thread(self._decide, message, scores, problem, arrived)
+            return await asyncio.to_thread(self._decide, message, scores, model, problem, arrived)
 
     def close(self) -> None:
         """Write what is still on its way to the ledger and close the connections."""
@@ -103,8 +104,9 @@ class Gate:
 
     async def _ask_scorer(
         self, message: BoundaryMessage
-    ) -> tuple[NDArray[np.float32] | None, str | None]:
-        """Scores in time, or None and why there are none. Never raises what the scorer raises."""
+    ) -> tuple[NDArray[np.float32] | None, ModelFacts | None, str | None]:
+        """Scores in time and the model that gave them; or None, the last model that was known and
+        why there are none. Never raises what the scorer raises."""
         matrix = message.boundary.vectors
         budget_ms = (
             self._settings.score_budget_ms
@@ -118,18 +120,19 @@ class Gate:
             )
         except TimeoutError:
             self._facts.scorer_failures["slow"] += 1
-            return None, f"the scorer took longer than {budget_ms:g} ms"
+            return None, self._model, f"the scorer took longer than {budget_ms:g} ms"
         except Exception as error:  # whatever it dies of, a boundary gets its verdicts
             self._facts.scorer_failures["down"] += 1
-            return None, f"the scorer failed: {type(error).__name__}: {error}"
+            return None, self._model, f"the scorer failed: {type(error).__name__}: {error}"
         self._scored_once = True
         self._facts.scoring.observe((time.perf_counter_ns() - started) / MS_NS)
         self._know(model, fingerprint)
         wanted = message.layout_fingerprint or self._layout.fingerprint
         if scores is not None and fingerprint != wanted:
             self._facts.scorer_failures["layout"] += 1
-            return None, f"the model was trained on layout {fingerprint}, vectors are of {wanted}"
-        return scores, None
+            why = f"the model was trained on layout {fingerprint}, vectors are of {wanted}"
+            return None, model, why
+        return scores, model, None
 
     def _know(self, model: ModelFacts | None, fingerprint: str | None) -> None:
         self._model = model
@@ -146,6 +149,7 @@ class Gate:
         self,
         message: BoundaryMessage,
         scores: NDArray[np.float32] | None,
+        model: ModelFacts | None,
         problem: str | None,
         arrived: int,
     ) -> dict[str, Any]:
@@ -157,9 +161,7 @@ class Gate:
             self._facts.store_failures += 1
             return self._summary(message, (), None, str(error))
         state = apply_control(state, message.control_rows, message.symbols)
-        model = self._model
-        if model is not None and scores is not None and scores.shape[1] != len(model.horizons_s):
-            scores, problem = None, "another model came between the scores and the judgement"
+        before = state.only(message.symbols).to_bytes() if message.tell_all else None
         verdicts, self._state = judge(
             boundary=boundary,
             symbols=message.symbols,
@@ -176,7 +178,7 @@ class Gate:
             problem = "the hot store could not be reached"
         elif message.live:
             self._facts.total.observe((published_ns - boundary.closed_at_ns) / MS_NS)
-        return self._summary(message, verdicts, published_ns, problem, scores)
+        return self._summary(message, verdicts, published_ns, problem, scores, before)
 
     def _publish(
         self, message: BoundaryMessage, verdicts: Sequence[Verdict], problem: str | None
@@ -272,11 +274,13 @@ class Gate:
         published_ns: int | None,
         problem: str | None,
         scores: NDArray[np.float32] | None = None,
+        before: bytes | None = None,
     ) -> dict[str, Any]:
         reasons: Mapping[str, int] = Counter(verdict.reason.value for verdict in verdicts)
         told: dict[str, Any] = {}
         if message.tell_all:
-            told = {"scores": scores, "said": [verdict.as_dict() for verdict in verdicts] or None}
+            said = [verdict.as_dict() for verdict in verdicts] or None
+            told = {"scores": scores, "said": said, "policy": before}
         return {
             **told,
             "verdicts": len(verdicts),

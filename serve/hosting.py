@@ -6,11 +6,13 @@ file imports nothing of Ray: apply `ray_environment` first, then import and star
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -97,6 +99,23 @@ def put_error_page(page: bytes) -> int:
         fresh.write_bytes(page)
         fresh.replace(path)
     return len(pages)
+
+
+def tidy() -> None:
+    """Remove what HAProxies that answer no more left behind, and the directory once it is empty. A
+    proxy that is just ending gets two seconds."""
+    configuration = os.environ.get("RAY_SERVE_HAPROXY_CONFIG_FILE_LOC")
+    if configuration is None:
+        return
+    place = Path(configuration).parent
+    for _ in range(20):
+        if not place.is_dir():
+            return
+        _sweep(place)
+        with contextlib.suppress(OSError):
+            place.rmdir()
+            return
+        time.sleep(0.1)
 
 
 def _default_directory(port: int) -> Path:

@@ -76,6 +76,20 @@ def rows_of_raw(
     yield session.timer(boundary_ns)
 
 
+def replay_raw(
+    engine: Engine, session: BinanceSession, events: Sequence[RawEvent]
+) -> Iterator[tuple[Rows, list[Boundary]]]:
+    """A raw session as a live shell takes it: the sequenced input in pieces, each with the
+    boundaries that it closed. Behind a closed boundary come the rows that open new epochs for books
+    which the engine distrusts by then."""
+    for rows in rows_of_raw(session, events):
+        closed = engine.feed(rows)
+        yield rows, closed
+        if closed:
+            for more in distrust(engine, session, closed[-1].closed_at_ns):
+                yield more, engine.feed(more)
+
+
 def replay(engine: Engine, batches: Iterable[Rows]) -> Iterator[Boundary]:
     """Every boundary that the batches close, in order."""
     for rows in batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -56,6 +56,16 @@ class PolicyState:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise SnapshotError(f"not a policy state: {blob[:80]!r}") from error
+
+    def only(self, symbols: Collection[str]) -> PolicyState:
+        """What it says of `symbols`: all that their next verdicts depend on."""
+        every = {"", *symbols}
+        return PolicyState(
+            {s: at_ns for s, at_ns in self.last_judged_ns.items() if s in every},
+            {s: at_ns for s, at_ns in self.last_signal_ns.items() if s in every},
+            self.killed & every,
+            self.broken & every,
+        )
 
     def was_judged(self, symbol: str, boundary_ns: int) -> bool:
         """Whether this boundary, or a later one, was already judged for the symbol."""

@@ -45,7 +45,8 @@ _ARRAYS: Final = (
 @dataclass(frozen=True, slots=True)
 class RecordedBoundary:
     """What a session said at a boundary: the fields of the engine's Boundary, then its scores
-    float32 (n, H) and its verdicts as JSON objects, None where they were not recorded."""
+    float32 (n, H), its verdicts as JSON objects and the gate's state before them (the bytes of
+    `signals.policy.PolicyState`), None where they were not recorded."""
 
     boundary_ns: int
     closed_by_seq: int
@@ -59,6 +60,7 @@ class RecordedBoundary:
     rows: NDArray[np.int64]
     probabilities: NDArray[np.float32] | None
     verdicts: list[dict[str, Any]] | None
+    policy: bytes | None = None
 
 
 class RecordingWriter:
@@ -104,15 +106,17 @@ class RecordingWriter:
         boundaries: Sequence[Any],
         probabilities: Sequence[NDArray[np.float32] | None] | None = None,
         verdicts: Sequence[Sequence[Mapping[str, Any]] | None] | None = None,
+        policies: Sequence[bytes | None] | None = None,
     ) -> None:
         """Keep what was said, for a later comparison.
 
         boundaries      `foreshock.engine.outcomes.Boundary`s in order
-        probabilities, verdicts   one entry per boundary, or None for none at all"""
+        probabilities, verdicts, policies   one entry per boundary, or None for none at all"""
         if not boundaries:
             return
         scores = probabilities if probabilities is not None else [None] * len(boundaries)
         spoken = verdicts if verdicts is not None else [None] * len(boundaries)
+        states = policies if policies is not None else [None] * len(boundaries)
         table = pa.table(
             {
                 **{
@@ -128,6 +132,7 @@ class RecordingWriter:
                     [None if v is None else orjson.dumps([dict(one) for one in v]) for v in spoken],
                     pa.binary(),
                 ),
+                "policy": pa.array(list(states), pa.binary()),
             }
         )
         first, last = int(boundaries[0].boundary_ns), int(boundaries[-1].boundary_ns)
@@ -245,8 +250,8 @@ def _array(blob: bytes | None) -> Any:
 
 def _boundary(row: dict[str, Any]) -> RecordedBoundary:
     blobs = {*_ARRAYS, "probabilities"}
-    values = {
-        each.name: _array(row[each.name]) if each.name in blobs else row[each.name]
+    values: dict[str, Any] = {
+        each.name: _array(row[each.name]) if each.name in blobs else row.get(each.name)
         for each in fields(RecordedBoundary)
     }
     spoken = values["verdicts"]

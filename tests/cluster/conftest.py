@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,10 +21,12 @@ os.environ.update(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything below this folder carries the marker, so that `-m "not cluster"` leaves it out."""
+    """Everything below this folder carries the marker, so that `-m "not cluster"` leaves it out,
+    and comes last: unit tests run where a started Ray is an error."""
     for item in items:
         if "tests/cluster/" in item.path.as_posix():
             item.add_marker(pytest.mark.cluster)
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +43,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def local_ray(home: str) -> Iterator[Any]:
+def serve_port() -> Iterator[int]:
+    """A free port for the HTTP API, with what Ray must find in the environment for it."""
+    from serve.hosting import ray_environment
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ray_environment(port).items():
+            patch.setenv(name, value)
+        yield port
+
+
+@pytest.fixture(scope="session")
+def local_ray(home: str, serve_port: int) -> Iterator[Any]:
     """The module `ray`, connected to a cluster of two cores on this machine."""
     import ray
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,20 +19,9 @@ from foreshock.engine.message import BoundaryMessage
 from foreshock.signals.gate import GateSettings
 from foreshock.stores.embedded_redis import EmbeddedRedis
 from foreshock.stores.ledger import Ledger
-from serve.hosting import ray_environment
 from tests.unit.serve.material import DOMAIN, boundary, recorded, train
 
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-# Ray reads these on import and hands them to its processes: they are set before any test runs.
-PORT = _free_port()
-os.environ.update(ray_environment(PORT))
-
+pytestmark = pytest.mark.timeout(300)
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 EASY = GateSettings(
     probability_threshold=0.0,
@@ -81,7 +69,9 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(local_ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(
+    local_ray: Any, serve_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
     from serve.app import Wiring, deploy, undeploy
     from serve.settings import ServeSettings
 
@@ -96,7 +86,7 @@ def running(local_ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             symbols=(*SYMBOLS, "SOLUSDT"),
             gate=EASY,
         )
-        site = deploy(ServeSettings(port=PORT), wiring)
+        site = deploy(ServeSettings(port=serve_port), wiring)
         with httpx.Client(base_url=site.url, timeout=20.0) as client:
             yield Running(site, place / "models", place / "ledger.sqlite", client)
         undeploy()

@@ -1,18 +1,20 @@
-"""cluster.models_list: the artifacts on disk."""
+"""cluster.models_list: what the registry holds."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from cluster.models_list import find_models
-from foreshock.errors import ModelError
+from foreshock.errors import ModelError, StoreError
 from foreshock.models.artifact import CARD
 from foreshock.models.base import Domain, ModelCard
+from foreshock.stores.registry import CHALLENGER, CHAMPION, DirectoryRegistry
 
 
-def _write_card(directory: Path, version: str, promoted: bool) -> None:
+def _register(models: Path, scratch: Path, version: str, promoted: bool) -> None:
     card = ModelCard(
         name="surge",
         version=version,
@@ -33,28 +35,52 @@ def _write_card(directory: Path, version: str, promoted: bool) -> None:
         promoted=promoted,
         reason="because",
     )
-    directory.mkdir(parents=True)
-    (directory / CARD).write_text(card.model_dump_json())
+    artifact = scratch / version
+    artifact.mkdir()
+    (artifact / CARD).write_text(card.model_dump_json())
+    DirectoryRegistry(models).register(card.name, version, artifact)
 
 
-def test_models_are_listed_by_name_and_version_with_their_domain(tmp_path: Path) -> None:
-    _write_card(tmp_path / "surge" / "b", "0.2.0", promoted=False)
-    _write_card(tmp_path / "surge" / "a", "0.1.0", promoted=True)
-    _write_card(tmp_path / ".half-written", "0.3.0", promoted=True)
-    found = find_models(tmp_path)
-    assert [(entry["version"], entry["promoted"]) for entry in found] == [
-        ("0.1.0", True),
-        ("0.2.0", False),
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Three versions, the last one champion and the second challenger."""
+    place = tmp_path / "models"
+    for version, promoted in (("0.2.0", False), ("0.1.0", True), ("0.3.0", True)):
+        _register(place, tmp_path, version, promoted)
+    registry = DirectoryRegistry(place)
+    registry.point("surge", CHAMPION, "0.3.0")
+    registry.point("surge", CHALLENGER, "0.1.0")
+    return place
+
+
+def test_versions_are_listed_as_they_were_registered_with_their_aliases(models: Path) -> None:
+    found = find_models(models)
+    assert [(entry["version"], entry["promoted"], entry["aliases"]) for entry in found] == [
+        ("0.2.0", False, []),
+        ("0.1.0", True, ["challenger"]),
+        ("0.3.0", True, ["champion"]),
     ]
     assert found[0]["domain"] == {"source": "simulation", "market": "binance-spot", "tier": "book"}
+    assert all((Path(entry["path"]) / CARD).is_file() for entry in found)
+
+
+def test_what_is_not_registered_is_not_listed(models: Path) -> None:
+    shutil.copytree(models / "surge" / "0.1.0", models / "surge" / ".unfinished-x")
+    shutil.copytree(models / "surge" / "0.1.0", models / "surge" / "0.9.0")
+    assert len(find_models(models)) == 3
 
 
 def test_no_directory_is_no_model(tmp_path: Path) -> None:
     assert find_models(tmp_path / "absent") == []
 
 
-def test_a_card_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / CARD).write_text("{}")
-    with pytest.raises(ModelError, match="broken"):
-        find_models(tmp_path)
+def test_a_card_that_cannot_be_read_is_named(models: Path) -> None:
+    (models / "surge" / "0.1.0" / CARD).write_text("{}")
+    with pytest.raises(ModelError, match=r"0\.1\.0"):
+        find_models(models)
+
+
+def test_a_registry_that_cannot_be_read_is_named(models: Path) -> None:
+    (models / "registry.json").write_text("{")
+    with pytest.raises(StoreError, match="registry.json"):
+        find_models(models)

@@ -127,16 +127,29 @@ def test_a_gate_that_died_before_its_state_was_stored_signals_under_the_same_ids
     assert len(hot.last_signals()) == 2
 
 
-def test_signals_reach_the_ledger_once(
+def test_signals_reach_the_ledger_and_verdicts_are_counted(
     scorer: Scorer, hot: RedisHot, outbox: Outbox, tmp_path: Path
 ) -> None:
-    tell(gate_of(scorer, hot, outbox))
-    tell(gate_of(scorer, hot, outbox))
+    gate = gate_of(scorer, hot, outbox)
+    tell(gate)
+    tell(gate)
     outbox.close()
     ledger = Ledger(tmp_path / "ledger.sqlite")
     assert sorted(line["symbol"] for line in ledger.signals()) == list(SYMBOLS)
     counts = ledger.audit_trail()[0]["detail"]["by_reason"]
     assert counts == {"signal": 2, "duplicate": 2}
+    ledger.close()
+
+
+def test_signals_of_a_gate_that_died_first_reach_the_ledger_through_its_successor(
+    scorer: Scorer, hot: RedisHot, outbox: Outbox, tmp_path: Path
+) -> None:
+    tell(gate_of(scorer, hot))
+    tell(gate_of(scorer, hot, outbox), at_s=1)
+    outbox.close()
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert {line["id"] for line in ledger.signals()} == {s["id"] for s in hot.last_signals()}
+    assert len(ledger.signals()) == 2
     ledger.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from foreshock.errors import ConfigError
 from serve.envelope import DoorError, whole_response
-from serve.hosting import haproxy_binary, put_error_page, ray_environment
+from serve.hosting import haproxy_binary, put_error_page, ray_environment, tidy
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +84,15 @@ def test_leftovers_are_removed_and_a_proxy_that_lives_is_not(short: Path) -> Non
         listener.listen()
         ray_environment(8001, short)
     assert alive.is_dir() and not dead.exists()
+
+
+def test_nothing_is_left_behind(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ray_environment(8001, short / "place")
+    monkeypatch.setenv(*next(item for item in given.items() if item[0].endswith("_FILE_LOC")))
+    (short / "place" / ("d" * 56)).mkdir()
+    tidy()
+    assert not (short / "place").exists()
+    tidy()
 
 
 def test_the_page_of_the_proxy_is_the_envelope(
