@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -13,6 +15,7 @@ from ray.actor import ActorHandle
 from actors.plan import WatchPlan, shared_out
 from actors.recorder import RecorderActor
 from actors.watcher import WatcherActor
+from foreshock.market.rows import STALE, STATE_NAMES
 
 log = logging.getLogger(__name__)
 
@@ -23,29 +26,59 @@ STATUS_TIMEOUT_S: Final = 3.0
 FINISH_TIMEOUT_S: Final = 3.0
 WATCHER_CPUS: Final = 0.2
 RECORDER_CPUS: Final = 0.05
+# What a watcher's status counts from its start: a successor goes on where it ended.
+COUNTS: Final = ("frames", "rows", "boundaries", "vectors", "given_up", "shed_rows")
+COUNTS_BY: Final = ("frames_by_outcome", "verdicts")
 
 
 @dataclass(slots=True)
 class _Charge:
-    """One share of the symbols, and who watches it now."""
+    """One share of the symbols, who watches it now, and what came of those before."""
 
     plan: WatchPlan
-    generation: int = 0
     actor: ActorHandle | None = None
     life: asyncio.Future[Any] | None = None
-    last_status: dict[str, Any] | None = None
+    status: dict[str, Any] = field(default_factory=dict)
+    past: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def summed(self) -> dict[str, Any]:
+        """The last status, with the counts of all watchers that there were."""
+        if not self.past:
+            return self.status
+        counts = self.past[""]
+        return {
+            **self.status,
+            **{name: self.status[name] + counts[name] for name in COUNTS},
+            **{name: dict(self.past[name] + Counter(self.status[name])) for name in COUNTS_BY},
+        }
+
+    def bury(self) -> None:
+        """Add what the last watcher counted to the past; nobody watches its books now."""
+        if not self.status:
+            return
+        counts, books = self.past.setdefault("", Counter()), self.status["symbols"]
+        counts.update({name: self.status[name] for name in COUNTS})
+        for name in COUNTS_BY:
+            self.past.setdefault(name, Counter()).update(self.status[name])
+        self.status = {
+            **self.status,
+            **dict.fromkeys(COUNTS, 0),
+            **{name: {} for name in COUNTS_BY},
+            "symbols": {one: {**said, "book": STATE_NAMES[STALE]} for one, said in books.items()},
+        }
 
 
 class Supervisor:
-    """Starts `watchers` watchers over one plan and keeps that many alive."""
+    """Starts `watchers` watchers over one plan and keeps that many alive.
+
+    Where it dies itself, what it started dies too; Ray starts it again with the same plan, and
+    `run`, which is retried, starts all anew."""
 
     def __init__(self, plan: WatchPlan, watchers: int = 1) -> None:
         self._charges = [_Charge(share) for share in shared_out(plan, watchers)]
         self._recorder: ActorHandle | None = None
         if plan.recording_dir is not None:
-            self._recorder = RecorderActor.options(
-                num_cpus=RECORDER_CPUS, max_restarts=0, name=f"{plan.name}-recorder"
-            ).remote()
+            self._recorder = RecorderActor.options(num_cpus=RECORDER_CPUS, max_restarts=-1).remote()
         self._restarts = 0
         self._stopping = False
 
@@ -60,30 +93,27 @@ class Supervisor:
             try:
                 await self._start(charge)
                 while not self._stopping:
-                    await asyncio.sleep(PING_EVERY_S)
+                    assert charge.actor is not None and charge.life is not None
+                    await asyncio.wait([charge.life], timeout=PING_EVERY_S)
                     if self._stopping:
                         return
-                    if charge.life is not None and charge.life.done():
+                    if charge.life.done():
                         charge.life.result()  # raises what ended it: nothing else ends a watcher
-                    await asyncio.wait_for(charge.actor.ping.remote(), PING_TIMEOUT_S)  # type: ignore[union-attr]
+                    asked = charge.actor.status.remote()
+                    charge.status = await asyncio.wait_for(asked, PING_TIMEOUT_S)
             except (ray.exceptions.RayError, TimeoutError) as error:
                 if self._stopping:
                     return
                 log.warning("watcher %s is gone (%r): starting another", charge.plan.name, error)
                 self._restarts += 1
+                charge.bury()
                 self._end(charge)
 
     async def _start(self, charge: _Charge) -> None:
-        """A new actor; a new generation records beside the old one, never into it."""
+        """A new actor; it records beside the one before, never into its recording."""
         plan = charge.plan
         if plan.recording_dir is not None:
-            plan = replace(
-                plan,
-                recording_dir=plan.recording_dir.with_name(
-                    f"{plan.recording_dir.name}-{charge.generation}"
-                ),
-            )
-        charge.generation += 1
+            plan = replace(plan, recording_dir=_next_generation(plan.recording_dir))
         charge.actor = WatcherActor.options(
             num_cpus=WATCHER_CPUS, max_restarts=0, max_concurrency=16
         ).remote(plan, self._recorder)
@@ -93,25 +123,29 @@ class Supervisor:
     def _end(self, charge: _Charge) -> None:
         actor, charge.actor, charge.life = charge.actor, None, None
         if actor is not None:
-            ray.kill(actor, no_restart=True)
+            ray.kill(actor, no_restart=True)  # after a moment in earnest: a stopped process too
 
     async def status(self) -> dict[str, Any]:
-        """{watchers: [Watcher.status or {name, problem}], restarts}."""
+        """{watchers: [status], restarts}. A status is `Watcher.status` with the counts of earlier
+        watchers of the same share added; while none answers, the last one with its `problem`, and
+        before the first, {name, problem}."""
         return {
             "watchers": await asyncio.gather(*map(self._status_of, self._charges)),
             "restarts": self._restarts,
         }
 
     async def _status_of(self, charge: _Charge) -> dict[str, Any]:
-        if charge.actor is None:
-            return {"name": charge.plan.name, "problem": "starting"}
+        name, actor = charge.plan.name, charge.actor
+        if actor is None:
+            return {"name": name, **charge.summed(), "problem": "starting"}
         try:
-            found: dict[str, Any] = await asyncio.wait_for(
-                charge.actor.status.remote(), STATUS_TIMEOUT_S
-            )
+            found = await asyncio.wait_for(actor.status.remote(), STATUS_TIMEOUT_S)
         except (ray.exceptions.RayError, TimeoutError) as error:
-            return {"name": charge.plan.name, "problem": str(error) or type(error).__name__}
-        return found
+            problem = str(error).partition("\n")[0] or type(error).__name__
+            return {"name": name, **charge.summed(), "problem": problem}
+        if actor is charge.actor:
+            charge.status = found
+        return charge.summed()
 
     async def _finish(self, charge: _Charge) -> None:
         if self._recorder is None or charge.actor is None:
@@ -129,4 +163,13 @@ class Supervisor:
             self._end(charge)
 
 
-SupervisorActor = ray.remote(Supervisor)
+def _next_generation(directory: Path) -> Path:
+    """The first of `directory`-0, -1, … that is not there yet: who comes back after a death must
+    not write into what was recorded before."""
+    generation = 0
+    while (place := directory.with_name(f"{directory.name}-{generation}")).exists():
+        generation += 1
+    return place
+
+
+SupervisorActor = ray.remote(max_restarts=-1, max_task_retries=-1)(Supervisor)

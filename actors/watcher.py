@@ -263,11 +263,11 @@ class Watcher:
             return
         async with self._flushing:
             kept, self._kept = self._kept, _Kept(shed_rows=self._kept.shed_rows)
-            if not kept.rows:
-                return
             said: list[_Said] = []
             while self._said and self._said[0].settled:
                 said.append(self._said.popleft())
+            if not kept.rows and not said:
+                return
             place, answers = str(self.plan.recording_dir), [one.answer for one in said]
             try:
                 if not self._recorder_open:
@@ -275,7 +275,7 @@ class Watcher:
                     self._recorder_open = True
                 await self._recorder.write.remote(
                     place,
-                    np.concatenate(kept.rows),
+                    np.concatenate([empty_rows(), *kept.rows]),
                     [one.boundary for one in said],
                     [answer.get("scores") for answer in answers],
                     [answer.get("said") for answer in answers],

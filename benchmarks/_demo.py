@@ -76,3 +76,6 @@ def running_demo(*flags: str) -> Iterator[RunningDemo]:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
                 process.wait(timeout=90)
+            reader.join(timeout=10)
+            assert process.stdout is not None
+            process.stdout.close()

@@ -126,7 +126,7 @@ class Demo:
         """What the exchange plays, the domain of its rows, and the tape to subscribe."""
         if not self.recording:
             return simulated_exchange(self.config, self.clock.now_ns()), simulated, "trade"
-        from actors.local_exchange import LocalExchangeSettings
+        from actors.exchange_settings import LocalExchangeSettings
         from foreshock.models.base import Domain
         from foreshock.replay.driver import tape_of
         from foreshock.stores.raw_sessions import read_raw_session

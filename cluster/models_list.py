@@ -58,7 +58,10 @@ def models_list(
             if not found:
                 console.print(f"no model lies below {models_dir} yet")
                 return
-            table = Table("model", "version", "alias", "horizons", "promoted", "why", box=None)
+            names = ("model", "version", "alias", "horizons", "promoted")
+            table = Table(*names, box=None, pad_edge=False, collapse_padding=True)
+            for column in table.columns:
+                column.no_wrap, column.overflow = True, "fold"
             for entry in found:
                 table.add_row(
                     entry["name"],
@@ -66,9 +69,10 @@ def models_list(
                     ", ".join(entry["aliases"]),
                     ", ".join(f"{h} s" for h in entry["horizons_s"]),
                     "yes" if entry["promoted"] else "no",
-                    entry["reason"],
                 )
             console.print(table)
+            for entry in found:
+                console.print(f"{entry['version']}: {entry['reason']}", soft_wrap=True)
 
         return Answer(found, show)
 

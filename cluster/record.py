@@ -52,7 +52,6 @@ def record(
             "symbols": found["symbols"],
             "frames": found["frames"],
             "rows": rows_on_disk(directory),
-            "rows_heard": found["rows"],
             "shed_rows": found["shed_rows"],
             "recordings": [str(place) for place in recordings_in(directory)],
             "problems": found["problems"],

@@ -77,7 +77,9 @@ class Running:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     var = tmp_path_factory.mktemp("var")
     with running_demo("--keep", *flags(var)) as demo:
-        yield Running(demo, var)
+        found = Running(demo, var)
+        with found.http:
+            yield found
 
 
 def processes_of(session: int) -> dict[int, str]:

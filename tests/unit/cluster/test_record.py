@@ -13,7 +13,7 @@ from cluster.main import build_app
 from cluster.record import new_directory, rows_on_disk
 from foreshock.errors import ConfigError, RecordingError
 from foreshock.market.instruments import SPOT, Instrument
-from foreshock.market.rows import empty_rows
+from foreshock.market.rows import TIMER, empty_rows
 from foreshock.stores.recordings import RecordingWriter
 
 
@@ -49,7 +49,8 @@ def test_rows_of_every_watcher_are_counted(tmp_path: Path) -> None:
         first = 0
         for n in batches:
             rows = empty_rows(n)
-            rows.rows["seq"] = range(first, first + n)
+            rows["seq"] = range(first, first + n)
+            rows["kind"] = TIMER
             writer.write(rows)
             first += n
     assert rows_on_disk(tmp_path) == 12

@@ -18,6 +18,7 @@ from foreshock.errors import ModelError
 from foreshock.market.rows import ALL, CONTROL_KILL, RESYNCING
 from foreshock.models.base import Domain
 from foreshock.signals.gate import GateSettings
+from foreshock.signals.policy import PolicyState
 from foreshock.signals.risk import control_row
 from foreshock.stores.hot import RedisHot
 from foreshock.stores.ledger import Ledger
@@ -151,6 +152,20 @@ def test_signals_of_a_gate_that_died_first_reach_the_ledger_through_its_successo
     assert {line["id"] for line in ledger.signals()} == {s["id"] for s in hot.last_signals()}
     assert len(ledger.signals()) == 2
     ledger.close()
+
+
+def test_who_asks_is_told_all_that_the_verdicts_followed_from(
+    scorer: Scorer, hot: RedisHot
+) -> None:
+    gate = gate_of(scorer, hot)
+    assert not {"scores", "said", "policy"} & tell(gate).keys()
+    told = tell(gate, at_s=1, tell_all=True)
+    assert told["scores"].tobytes() == scorer.score(boundary(at_s=1).vectors)[0].tobytes()
+    assert [verdict["reason"] for verdict in told["said"]] == ["cool_down"] * 2
+    before = PolicyState.from_bytes(told["policy"])
+    assert before.last_signal_ns == before.last_judged_ns == dict.fromkeys(SYMBOLS, T0_NS)
+    one = tell(gate, at_s=2, symbols=SYMBOLS[:1], tell_all=True)
+    assert set(PolicyState.from_bytes(one["policy"]).last_judged_ns) == set(SYMBOLS[:1])
 
 
 def test_a_dead_scorer_makes_refusals_and_no_exception(hot: RedisHot) -> None:

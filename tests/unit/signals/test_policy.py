@@ -26,6 +26,11 @@ def test_bytes_that_are_no_state_are_refused(blob):
         PolicyState.from_bytes(blob)
 
 
+def test_what_it_says_of_some_symbols_keeps_their_marks_and_the_switches_for_all():
+    assert STATE.only(["BUSDT"]) == PolicyState({"BUSDT": 5}, {}, frozenset(), frozenset({""}))
+    assert STATE.only(["AUSDT", "BUSDT", "CUSDT"]) == STATE
+
+
 def test_a_switch_for_one_symbol_leaves_the_others_alone():
     state = apply_control(PolicyState(), control_row(1, 1, CONTROL_KILL, 1, 1), ["A", "B"])
     assert state.is_killed("B")

@@ -151,7 +151,8 @@ def test_boundaries_scores_and_verdicts_come_back_bit_for_bit(tmp_path):
     writer = RecordingWriter(tmp_path, INSTRUMENTS, {})
     said = [boundary(10), boundary(20)]
     scores = np.array([[0.5, np.nan]] * 3, np.float32)
-    writer.write_boundaries(said, [None, scores], [None, [{"id": "x", "utility_bps": 1.5}]])
+    spoken = [None, [{"id": "x", "utility_bps": 1.5}]]
+    writer.write_boundaries(said, [None, scores], spoken, [None, b"state"])
     writer.write_boundaries([boundary(30)])
     read = list(open_recording(tmp_path).vectors())
     for before, after in zip([*said, boundary(30)], read, strict=True):
@@ -163,7 +164,8 @@ def test_boundaries_scores_and_verdicts_come_back_bit_for_bit(tmp_path):
             assert old == new
     assert [each.probabilities is None for each in read] == [True, False, True]
     assert read[1].probabilities.tobytes() == scores.tobytes()
-    assert [each.verdicts for each in read] == [None, [{"id": "x", "utility_bps": 1.5}], None]
+    assert [each.verdicts for each in read] == [*spoken, None]
+    assert [each.policy for each in read] == [None, b"state", None]
 
 
 def test_raw_frames_come_back_with_their_stamps(tmp_path):
