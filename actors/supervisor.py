@@ -164,11 +164,12 @@ class Supervisor:
 
 
 def _next_generation(directory: Path) -> Path:
-    """The first of `directory`-0, -1, … that is not there yet: who comes back after a death must
-    not write into what was recorded before."""
+    """Makes the first of `directory`-0, -1, … that is not there yet: who comes back after a death
+    must not write into what was recorded before."""
     generation = 0
     while (place := directory.with_name(f"{directory.name}-{generation}")).exists():
         generation += 1
+    place.mkdir(parents=True)
     return place
 
 

@@ -29,7 +29,7 @@ async def _ask(url: str, connections: int, requests: int) -> Figures:
                 started = time.perf_counter()
                 answer = await client.get(url, params={"symbol": SYMBOL})
                 taken.append((time.perf_counter() - started) * 1000)
-                # Paused feeds make the books STALE: the answer is then a refusal, as dear as a number.
+                # Paused feeds make the books STALE: the answer is a refusal then, as dear.
                 if answer.status_code not in (200, 409):
                     answer.raise_for_status()
 

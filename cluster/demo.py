@@ -98,28 +98,34 @@ class Demo:
         from cluster.first_model import has_model, simulation_domain, train_first_model
         from cluster.system import System, new_session_dir
 
-        exchange, domain, tape = self._exchange(simulation_domain(self.config))
-        if not self.recording and not has_model(self.config, domain):
-            self.console.print("no model yet: training the first one, once (about two minutes)")
-            report = train_first_model(self.config, self._say)
-            word = "promoted" if report["promoted"] else "not promoted"
-            self.console.print(f"  model {report['version']}: {word}: {report['reason']}")
-        started_ns = self.clock.now_ns()
-        system = System(
-            self.config,
-            domain,
-            exchange=exchange,
-            tape=tape,
-            record_to=new_session_dir(self.config) if self.keep else None,
-            say=self._say,
-        )
+        domain, started_ns = simulation_domain(self.config), self.clock.now_ns()
         try:
+            exchange, domain, tape = self._exchange(domain)
+            if not self.recording and not has_model(self.config, domain):
+                self.console.print("no model yet: training the first one, once (about two minutes)")
+                report = train_first_model(self.config, self._say)
+                word = "promoted" if report["promoted"] else "not promoted"
+                self.console.print(f"  model {report['version']}: {word}: {report['reason']}")
+                exchange = self._exchange(domain)[0]  # it begins now
+            started_ns = self.clock.now_ns()
+            system = System(
+                self.config,
+                domain,
+                exchange=exchange,
+                tape=tape,
+                record_to=new_session_dir(self.config) if self.keep else None,
+                say=self._say,
+            )
             with system:
                 self._welcome(system)
-                self._watch(system, started_ns, limit_s)
+                try:
+                    self._watch(system, started_ns, limit_s)
+                except KeyboardInterrupt:
+                    self.console.print("stopping")
+                    self._ask_status(system)
                 return self._outcome(system, domain, started_ns)
-        except KeyboardInterrupt:
-            self.console.print("stopping")
+        except KeyboardInterrupt:  # before everything was up, or once more
+            self.console.print("stopped")
             return self._outcome(None, domain, started_ns)
 
     def _exchange(self, simulated: Domain) -> tuple[Any, Domain, str]:
@@ -223,24 +229,13 @@ class Demo:
     def _outcome(self, system: System | None, domain: Domain, started_ns: int) -> dict[str, Any]:
         """What `--json` writes; the names stay."""
         first_ns = self.first_ns
-        from cluster.score_truth import precision_and_recall
-
         watchers = [w for w in self.status.get("watchers", []) if "rows" in w]
         reasons: Counter[str] = Counter()
+        fates: Counter[str] = Counter()
         for watcher in watchers:
             reasons.update(watcher["verdicts"])
+            fates.update(watcher["frames_by_outcome"])
         said = reasons.pop("signal", 0)
-        truth = None
-        if system is not None and not self.recording and first_ns is not None:
-            planted = system.truth()
-            if planted is not None:
-                truth = precision_and_recall(
-                    list(self.signals.values()),
-                    planted,
-                    venue_minus_ours_ns=int(watchers[0]["clock_offset_ms"] * MS_NS),
-                    from_ns=first_ns,
-                    until_ns=self.clock.now_ns(),
-                )
         latency = [w["latency_ms"] for w in watchers if w["latency_ms"]["n"]]
         return {
             "seconds_to_first_verdict": None
@@ -250,6 +245,7 @@ class Demo:
             "domain": str(domain),
             "symbols": sum(len(w["symbols"]) for w in watchers),
             "frames": sum(w["frames"] for w in watchers),
+            "frames_by_outcome": dict(fates),
             "rows": sum(w["rows"] for w in watchers),
             "vectors": sum(w["vectors"] for w in watchers),
             "verdicts": said + sum(reasons.values()),
@@ -265,9 +261,33 @@ class Demo:
                 for symbol, entry in w["symbols"].items()
             },
             "books": dict(Counter(e["book"] for w in watchers for e in w["symbols"].values())),
-            "truth": truth,
+            "restarts": self.status.get("restarts", 0),
+            "truth": None if system is None else self._truth(system, watchers),
             "urls": {} if system is None else dict(system.urls),
         }
+
+    def _truth(self, system: System, watchers: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """Signals against the surges that the exchange planted; None where it does not tell."""
+        import ray
+
+        from cluster.score_truth import precision_and_recall
+
+        if self.recording or self.first_ns is None or not watchers:
+            return None
+        try:
+            planted = system.truth()
+        except ray.exceptions.RayError as error:
+            self._say(f"the exchange did not answer: {type(error).__name__}")
+            return None
+        if planted is None:
+            return None
+        return precision_and_recall(
+            list(self.signals.values()),
+            planted,
+            venue_minus_ours_ns=int(watchers[0]["clock_offset_ms"] * MS_NS),
+            from_ns=self.first_ns,
+            until_ns=self.clock.now_ns(),
+        )
 
 
 def closing_words(outcome: Mapping[str, Any]) -> str:

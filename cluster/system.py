@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from actors.local_exchange import LocalExchangeSettings
 
 Say = Callable[[str], None]
-STOP_WAIT_S: Final = 5.0
+STOP_WAIT_S: Final = 8.0  # for the watchers to hand over what they have
+SERVE_WAIT_S: Final = 15.0  # for a half-started Serve to give up
 
 
 def ray_variables(config: Config, http_port: int) -> dict[str, str]:
@@ -89,6 +92,7 @@ class System:
     _ray: Any = None
     _site: Any = None
     _watching: Any = None
+    _serving: threading.Thread | None = None
     _failure: BaseException | None = None
 
     def start(self) -> System:
@@ -115,13 +119,15 @@ class System:
         self.say("starting Ray")
         self._start_ray(dashboard_port)
         instruments = self._start_exchange()
-        serving = threading.Thread(target=self._serve, args=(instruments, http_port), daemon=True)
         if self.judge:
             self.say("starting the watchers, the scorer, the gate and the HTTP API")
-            serving.start()
+            self._serving = threading.Thread(
+                target=self._serve, args=(instruments, http_port), daemon=True
+            )
+            self._serving.start()
         self._start_watching(instruments)
-        if self.judge:
-            serving.join()
+        if self._serving is not None:
+            self._serving.join()
             if self._failure is not None:
                 raise self._failure
 
@@ -141,7 +147,8 @@ class System:
     def _start_ray(self, dashboard_port: int) -> None:
         import ray
 
-        settings = self.config.ray
+        settings, on_sigterm = self.config.ray, signal.getsignal(signal.SIGTERM)
+        self._ray = ray  # before it is up: interrupted half-way, it must be shut down too
         if settings.address is not None:
             ray.init(address=settings.address, namespace=settings.namespace, log_to_driver=False)
         else:
@@ -156,7 +163,8 @@ class System:
                 configure_logging=False,
             )
             self.urls["jobs"] = f"http://127.0.0.1:{dashboard_port}"
-        self._ray = ray
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray sets its own
 
     def _start_exchange(self) -> list[Instrument]:
         """The exchange, where there is one; the instruments to watch."""
@@ -252,22 +260,63 @@ class System:
         return found
 
     def stop(self) -> None:
-        """End everything that `start` started; nothing of it runs when this returns."""
-        if self._ray is not None and self._ray.is_initialized():
-            if self.supervisor is not None:
+        """End everything that `start` started, however far it came, within a minute. Further
+        Ctrl-C change nothing; what fails is said and keeps nothing else from ending."""
+        with _undisturbed(self.say):
+            for step in (self._stop_watching, self._stop_serving, self._stop_ray, self._stop_redis):
                 try:
-                    self._ray.get(self.supervisor.stop.remote(), timeout=STOP_WAIT_S)
-                except Exception as error:  # it may be what broke; Ray ends it below
-                    self.say(f"the supervisor did not answer: {error}")
-            if self._site is not None:
-                from serve.app import undeploy
+                    step()
+                except Exception as error:
+                    why = str(error).partition("\n")[0] or type(error).__name__
+                    self.say(f"{step.__name__.removeprefix('_').replace('_', ' ')}: {why}")
 
-                undeploy()
-            self._ray.shutdown()
+    def _stop_watching(self) -> None:
+        if self.supervisor is not None:
+            self._ray.get(self.supervisor.stop.remote(), timeout=STOP_WAIT_S)
+
+    def _stop_serving(self) -> None:
+        if self._serving is None:
+            return
+        from serve.app import undeploy
+
+        # While the thread still deploys, Serve may not be there yet, or only in part: ask until it
+        # has given up. What it starts after that ends with Ray.
+        until_s = time.monotonic() + SERVE_WAIT_S
+        undeploy()
+        while self._serving.is_alive() and time.monotonic() < until_s:
+            self._serving.join(0.5)
+            undeploy()
+
+    def _stop_ray(self) -> None:
+        if self._ray is None:
+            return
+        if self._serving is not None and self._serving.is_alive():
+            # Ray's functions start a Ray where none runs: not for a thread that is left behind.
+            from ray._private import auto_init_hook
+
+            auto_init_hook.enable_auto_connect = False
+        self._ray.shutdown()
+
+    def _stop_redis(self) -> None:
         if self.hot is not None:
             self.hot.close()
         if self._redis is not None:
             self._redis.close()
+
+
+@contextmanager
+def _undisturbed(say: Say) -> Iterator[None]:
+    """What ends in seconds anyway is not interrupted: a half-stopped system would stay behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {kind: signal.signal(kind, lambda *_: say("still stopping")) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, signal.SIG_DFL if handler is None else handler)
 
 
 def new_session_dir(config: Config) -> Path:

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import typer
 from fastapi import FastAPI
+from rich.console import Console
 from starlette.routing import Match
 
 from cluster.main import VERBS, build_app
+from cluster.table import Snapshot, render
 from foreshock.market.instruments import from_exchange_info
 from foreshock.market.rows import CONNECTED, as_words
 from foreshock.venues.binance import BOOK_FAMILY, BinanceSession
@@ -230,3 +232,53 @@ def test_the_journeys_frame_becomes_the_rows_that_are_shown() -> None:
     session.receive_snapshot("ETHUSDT", before, 1000, at_ns)
     rows = session.receive([frame[1].strip().encode()], np.array([at_ns], np.int64))
     np.testing.assert_array_equal(as_words(rows), np.array(told, np.int64))
+
+
+def test_the_readmes_picture_is_what_the_table_draws() -> None:
+    shown = re.search(r"^```screen\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.M)
+    assert shown is not None
+    headline, columns, *lines, _ = shown[1].splitlines()
+    verdicts, market = {}, {}
+    for line in lines:
+        symbol, price, state, epoch, *told = line.split()
+        chances = [None if w == "–" else float(w[:-1]) / 100 for w in told[:3]]
+        rest = " ".join(told[3:-2])
+        signal = re.search(r"SIGNAL (\d+)(m|s) bill (\S+) bps", rest)
+        verdicts[symbol] = {
+            "horizons_s": [30, 60, 120],
+            "probabilities": None if chances[0] is None else chances,
+            "signal": signal is not None,
+            "utility_bps": float(told[3]) if told[3][0] in "+-" else None,
+            "reason": told[-3],
+        }
+        if signal is not None:
+            unit_s = 60 if signal[2] == "m" else 1
+            verdicts[symbol]["horizon_s"] = int(signal[1]) * unit_s
+            verdicts[symbol]["bill"] = {"total_bps": float(signal[3])}
+        age_s, latency_ms = float(told[-2][:-1]), float(told[-1][:-2])
+        market[symbol] = {
+            "last": float(price),
+            "book_state": state,
+            "book_epoch": int(epoch),
+            "boundary_ns": -round(age_s * 1e9),
+            "closed_at_ns": 0,
+            "judged_ns": round(latency_ms * 1e6),
+        }
+    passed_s, first_s = re.findall(r"([\d.]+) s\b", headline)
+    started_ns = -round(float(passed_s) * 1e9)
+    watcher = {"symbols": list(market), "rows": 0, "frames": 0, "latency_ms": {"n": 0}}
+    snapshot = Snapshot(
+        now_ns=0,
+        started_ns=started_ns,
+        first_ns=started_ns + round(float(first_s) * 1e9),
+        verdicts=verdicts,
+        market=market,
+        status={"watchers": [watcher]},
+        signals=[],
+        urls={},
+    )
+    console = Console(width=120, color_system=None)
+    with console.capture() as drawn:
+        console.print(render(snapshot))
+    expected = [line.rstrip() for line in drawn.get().splitlines()[:-1]]
+    assert [line.rstrip() for line in (headline, columns, *lines)] == expected

@@ -31,7 +31,14 @@ HORIZONS_S = (60, 300)
 T0_NS = 1_700_000_000_000_000_000
 
 
-def train(root: Path, domain: Domain = DOMAIN, seed: int = 7, threshold: float = 0.2) -> ModelCard:
+def train(
+    root: Path,
+    domain: Domain = DOMAIN,
+    seed: int = 7,
+    threshold: float = 0.2,
+    horizons_s: tuple[int, int] = HORIZONS_S,
+    label_fingerprint: str = "0" * 16,
+) -> ModelCard:
     """Register a small champion below `root`: LightGBM on drawn vectors, the real export."""
     layout = catalog.layout()
     required = tuple(s.name for s in layout if s.warmup_s <= catalog.REQUIRED_WARMUP_S)
@@ -54,11 +61,11 @@ def train(root: Path, domain: Domain = DOMAIN, seed: int = 7, threshold: float =
         name=f"small-{domain.source}",
         version=f"0.0.{seed}+{artifact.graph_digest(graph)}",
         domain=domain,
-        horizons_s=HORIZONS_S,
+        horizons_s=horizons_s,
         feature_names=layout.names,
         required_features=required,
         layout_fingerprint=layout.fingerprint,
-        label_fingerprint="0" * 16,
+        label_fingerprint=label_fingerprint,
         data_fingerprint="0" * 16,
         thresholds=(threshold,) * len(HORIZONS_S),
         approved=(True,) * len(HORIZONS_S),
