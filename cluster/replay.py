@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -14,13 +15,16 @@ from rich.console import Console
 
 from cluster.options import Files, Json, ModeOption, Set, read_config
 from cluster.output import Answer, answer
+from cluster.session import Say, sayer
 from foreshock.errors import ConfigError, RecordingError
 from foreshock.market.clock import SECOND_NS
+from foreshock.market.rows import STATE_NAMES
 
 if TYPE_CHECKING:
     from foreshock.engine.outcomes import Boundary
-    from foreshock.replay.reconcile import Reconciliation
+    from foreshock.replay.reconcile import Judge, Opinion, Reconciliation
     from foreshock.settings import Config
+    from foreshock.stores.recordings import RecordedBoundary
 
 MAX: Final = "max"
 
@@ -96,6 +100,36 @@ class Pace:
         self.sleep(max(0.0, due_s - self.monotonic()))
 
 
+def aloud(judge: Judge, pace: Pace, say: Say) -> Judge:
+    """The same judge; where the replay is paced, for people to watch, it says a line a boundary."""
+    if pace.speed is None:
+        return judge
+
+    def judge_and_say(boundary: Boundary, said: RecordedBoundary | None) -> Opinion:
+        opinion = judge(boundary, said)
+        say(boundary_line(boundary, opinion))
+        return opinion
+
+    return judge_and_say
+
+
+def boundary_line(boundary: Boundary, opinion: Opinion) -> str:
+    """A boundary for people: its time in UTC, the books, and what was made of it."""
+    at = datetime.fromtimestamp(boundary.boundary_ns / SECOND_NS, UTC)
+    books = Counter(STATE_NAMES[state] for state in boundary.book_state.tolist())
+    parts = [", ".join(f"{n} {state}" for state, n in sorted(books.items()))]
+    verdicts = opinion.verdicts or ()
+    likely = max(
+        (v for v in verdicts if v["probability"] is not None),
+        key=lambda v: v["probability"],
+        default=None,
+    )
+    if likely is not None:
+        parts.append(f"likeliest {likely['symbol']} {likely['probability']:.3f}")
+    parts += [f"SIGNAL {v['symbol']} {v['detail']}" for v in verdicts if v["signal"]]
+    return f"{at:%H:%M:%S} " + " · ".join(parts)
+
+
 def recordings_in(directory: Path) -> list[Path]:
     """Every recording at or below `directory` that holds rows, in order. Raises RecordingError."""
     found = sorted(path.parent for path in directory.rglob("manifest.json"))
@@ -149,7 +183,7 @@ def _replayed_by(
 
     recording = open_recording(place)
     judging = Judging.of(recording, tree, model)
-    return reconcile(recording, judging, pace), judging.versions
+    return reconcile(recording, aloud(judging, pace, sayer()), pace), judging.versions
 
 
 def spoken(reasons: Counter[str]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from cluster.judging import Judging
 from cluster.output import Answer
-from cluster.replay import Pace, spoken
+from cluster.replay import Pace, aloud, spoken
+from cluster.session import sayer
 from foreshock.market.rows import STATE_NAMES, SYNCED
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def replay_raw_session(
     symbols = [instrument.symbol for instrument in raw.instruments]
     domain = Domain(source="binance", market=raw.market, tier="book")
     judging = Judging(symbols, domain, registry_of(tree), tree.gate_settings(), model)
+    judge = aloud(judging, pace, sayer())
     session = BinanceSession(raw.instruments, tape=tape_of(raw.events))
     rows = boundaries = 0
     synced: Counter[str] = Counter()
@@ -45,7 +47,7 @@ def replay_raw_session(
         for boundary in closed:
             pace(boundary)
             boundaries += 1
-            opinion = judging(boundary, None)
+            opinion = judge(boundary, None)
             reasons.update(verdict["reason"] for verdict in opinion.verdicts or ())
             for s, symbol in enumerate(symbols):
                 state = int(boundary.book_state[s])

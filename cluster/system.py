@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -93,6 +94,9 @@ class System:
     _site: Any = None
     _watching: Any = None
     _serving: threading.Thread | None = None
+    _listed: threading.Event = field(default_factory=threading.Event)
+    _symbols: tuple[str, ...] = ()
+    _given_up: bool = False
     _failure: BaseException | None = None
 
     def start(self) -> System:
@@ -117,14 +121,15 @@ class System:
         os.environ.update(ray_variables(config, http_port))
         self._start_redis()
         self.say("starting Ray")
+        if self.judge:
+            importlib.import_module("ray")  # here, before two threads want it
+            self._serving = threading.Thread(target=self._serve, args=(http_port,), daemon=True)
+            self._serving.start()
         self._start_ray(dashboard_port)
         instruments = self._start_exchange()
-        if self.judge:
-            self.say("starting the watchers, the scorer, the gate and the HTTP API")
-            self._serving = threading.Thread(
-                target=self._serve, args=(instruments, http_port), daemon=True
-            )
-            self._serving.start()
+        self._symbols = tuple(instrument.symbol for instrument in instruments)
+        self._listed.set()
+        self.say("starting the watchers, the scorer, the gate and the HTTP API")
         self._start_watching(instruments)
         if self._serving is not None:
             self._serving.join()
@@ -147,24 +152,38 @@ class System:
     def _start_ray(self, dashboard_port: int) -> None:
         import ray
 
-        settings, on_sigterm = self.config.ray, signal.getsignal(signal.SIGTERM)
-        self._ray = ray  # before it is up: interrupted half-way, it must be shut down too
+        from ray._private import utils
+
+        self._ray = ray
+        # Ray interrupted while it starts leaves processes behind that nobody knows of; and it would
+        # set a handler for SIGTERM that interrupts it.
+        set_handler, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda _: None
+        try:
+            with _uninterrupted(self.say, "stopping as soon as Ray is up") as heard:
+                self._init_ray(dashboard_port)
+        finally:
+            utils.set_sigterm_handler = set_handler
+        if heard:
+            raise KeyboardInterrupt
+
+    def _init_ray(self, dashboard_port: int) -> None:
+        settings = self.config.ray
         if settings.address is not None:
-            ray.init(address=settings.address, namespace=settings.namespace, log_to_driver=False)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=settings.num_cpus,
-                namespace=settings.namespace,
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                dashboard_port=dashboard_port,
-                log_to_driver=False,
-                configure_logging=False,
+            self._ray.init(
+                address=settings.address, namespace=settings.namespace, log_to_driver=False
             )
-            self.urls["jobs"] = f"http://127.0.0.1:{dashboard_port}"
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)  # Ray sets its own
+            return
+        self._ray.init(
+            address="local",
+            num_cpus=settings.num_cpus,
+            namespace=settings.namespace,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=dashboard_port,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        self.urls["jobs"] = f"http://127.0.0.1:{dashboard_port}"
 
     def _start_exchange(self) -> list[Instrument]:
         """The exchange, where there is one; the instruments to watch."""
@@ -223,11 +242,15 @@ class System:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "session.json").write_bytes(orjson.dumps(kept, option=orjson.OPT_INDENT_2))
 
-    def _serve(self, instruments: list[Instrument], http_port: int) -> None:
+    def _serve(self, http_port: int) -> None:
+        """Deploy, in a thread of its own: what is imported takes as long as Ray takes to start."""
         try:
             from serve.app import Wiring, deploy
             from serve.settings import ServeSettings
 
+            while not self._listed.wait(0.2):
+                if self._given_up:
+                    return
             config = self.config
             ledger = config.ledger.url.get_secret_value() if config.ledger.url else None
             self._site = deploy(
@@ -237,7 +260,7 @@ class System:
                     ledger=ledger or config.paths.under("ledger.sqlite"),
                     registry_dir=config.paths.under("models"),
                     domain=self.domain,
-                    symbols=tuple(instrument.symbol for instrument in instruments),
+                    symbols=self._symbols,
                     gate=config.gate_settings(),
                 ),
             )
@@ -262,7 +285,7 @@ class System:
     def stop(self) -> None:
         """End everything that `start` started, however far it came, within a minute. Further
         Ctrl-C change nothing; what fails is said and keeps nothing else from ending."""
-        with _undisturbed(self.say):
+        with _uninterrupted(self.say, "still stopping"):
             for step in (self._stop_watching, self._stop_serving, self._stop_ray, self._stop_redis):
                 try:
                     step()
@@ -275,7 +298,8 @@ class System:
             self._ray.get(self.supervisor.stop.remote(), timeout=STOP_WAIT_S)
 
     def _stop_serving(self) -> None:
-        if self._serving is None:
+        self._given_up = True
+        if self._serving is None or not self._listed.is_set():
             return
         from serve.app import undeploy
 
@@ -305,15 +329,22 @@ class System:
 
 
 @contextmanager
-def _undisturbed(say: Say) -> Iterator[None]:
-    """What ends in seconds anyway is not interrupted: a half-stopped system would stay behind."""
+def _uninterrupted(say: Say, word: str) -> Iterator[list[int]]:
+    """Ctrl-C and polite kills are collected instead of raised: the block must not end half-way,
+    and ends in seconds anyway. The handlers of before are in force again behind it."""
+    heard: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield heard
         return
+
+    def hear(number: int, _: object) -> None:
+        heard.append(number)
+        say(word)
+
     kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {kind: signal.signal(kind, lambda *_: say("still stopping")) for kind in kinds}
+    before = {kind: signal.signal(kind, hear) for kind in kinds}
     try:
-        yield
+        yield heard
     finally:
         for kind, handler in before.items():
             signal.signal(kind, signal.SIG_DFL if handler is None else handler)

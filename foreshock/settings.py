@@ -111,8 +111,8 @@ class Engine(Section):
     snapshot_every_s: float = Field(
         default=60.0,
         gt=0,
-        description="How often a watcher keeps a snapshot of its engine. After a death it starts "
-        "from the last one, and a replay of a recording may start at any of them.",
+        description="How often a watcher records a snapshot of its engine. A replay may start at "
+        "any of them; a watcher that takes the place of a dead one starts cold.",
     )
 
 
@@ -149,8 +149,8 @@ class Training(Section):
     trials: int = Field(
         default=4,
         ge=1,
-        description="How many settings of the trees the sweep tries. The deflated Sharpe ratio is "
-        "told the real number, so that more trials also raise the bar.",
+        description="How many settings of the trees the sweep tries. The card keeps the number: "
+        "the best of many looks better than it is.",
     )
     max_concurrent: int = Field(
         default=1,

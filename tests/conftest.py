@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from serve.hosting import haproxy_binary
+
+# Ray Serve reads this once, when it is first imported: by whichever test comes first.
+os.environ.setdefault("RAY_SERVE_ENABLE_HA_PROXY", str(int(haproxy_binary() is not None)))
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

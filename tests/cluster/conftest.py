@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ os.environ.update(
     RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",
     RAY_worker_niceness="0",
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    # By which a test knows the processes of its own Ray from those of any other on the machine.
+    FORESHOCK_TEST_RUN=uuid.uuid4().hex,
 )
 
 

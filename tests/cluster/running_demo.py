@@ -1,4 +1,4 @@
-"""A demo that runs as its users run it: one real process with its own Ray, sockets, stores and HTTP.
+"""A demo as its users run it: one real process with its own Ray, sockets, stores and HTTP.
 
 It has its own process group, as a shell gives it one, and an environment variable of its own by
 which everything that it ever started can be found again."""
@@ -30,13 +30,13 @@ URL = re.compile(r"^\s+(\w+)\s+((?:http|ws)://\S+)$")
 PATIENCE_S = 180.0  # slow and busy machines: a deadline, not an expectation
 
 
-class Impatient(AssertionError):
+class ImpatientError(AssertionError):
     """Something that had to happen did not."""
 
 
 def until(what: Callable[[], Any], patience_s: float = PATIENCE_S, every_s: float = 0.2) -> Any:
     """The first thing that `what` returns and that is true. Doors may be away meanwhile. Raises
-    Impatient with what it saw last."""
+    ImpatientError with what it saw last."""
     deadline_s, last = time.monotonic() + patience_s, None
     while time.monotonic() < deadline_s:
         try:
@@ -46,7 +46,7 @@ def until(what: Callable[[], Any], patience_s: float = PATIENCE_S, every_s: floa
         except (httpx.HTTPError, KeyError, ValueError) as error:
             last = error
         time.sleep(every_s)
-    raise Impatient(f"waited {patience_s:g} s in vain; last: {last!r}")
+    raise ImpatientError(f"waited {patience_s:g} s in vain; last: {last!r}")
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class RunningDemo:
 
         def said() -> str | None:
             if self.process.poll() is not None:
-                raise Impatient("the demo ended:\n" + "\n".join(self.lines[-30:]))
+                raise ImpatientError("the demo ended:\n" + "\n".join(self.lines[-30:]))
             return self.urls.get(name)
 
         return str(until(said))

@@ -205,12 +205,14 @@ def test_a_killed_ingress_comes_back_and_the_proxy_keeps_the_envelope(running: R
 
 
 def _ingress() -> int:
-    """Process id of the HTTP replica, by the title that Ray gives it."""
+    """Process id of this run's HTTP replica, by the title that Ray gives it."""
+    mark = f"FORESHOCK_TEST_RUN={os.environ['FORESHOCK_TEST_RUN']}".encode()
     for place in Path("/proc").iterdir():
         try:
             if (
                 place.name.isdigit()
                 and b"ServeReplica:foreshock:Api" in (place / "cmdline").read_bytes()
+                and mark in (place / "environ").read_bytes()
             ):
                 return int(place.name)
         except OSError:

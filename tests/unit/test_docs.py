@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -19,8 +20,10 @@ from starlette.routing import Match
 
 from cluster.main import VERBS, build_app
 from cluster.table import Snapshot, render
+from foreshock.config import ENV_PREFIX, leaves
 from foreshock.market.instruments import from_exchange_info
 from foreshock.market.rows import CONNECTED, as_words
+from foreshock.settings import Config
 from foreshock.venues.binance import BOOK_FAMILY, BinanceSession
 from serve.api import create_api
 from serve.board import Reader
@@ -282,3 +285,38 @@ def test_the_readmes_picture_is_what_the_table_draws() -> None:
         console.print(render(snapshot))
     expected = [line.rstrip() for line in drawn.get().splitlines()[:-1]]
     assert [line.rstrip() for line in (headline, columns, *lines)] == expected
+
+
+def test_every_setting_on_a_page_exists() -> None:
+    known = {key for key, _ in leaves(Config)}
+    sections = {key.rpartition(".")[0] for key in known}
+    found = []
+    for page, text in SAID:
+        dotted = re.fullmatch(r"([a-z]+)\.[a-z_.]+", text)
+        if dotted and dotted[1] in sections and not text.endswith(SUFFIXES):
+            found.append((page.name, text))
+        for name in re.findall(rf"\b{ENV_PREFIX}(\w+)=", text):
+            found.append((page.name, name.lower().replace("__", ".")))
+        for name in re.findall(r"--set ([a-z_.]+)=", text):
+            found.append((page.name, name))
+    assert len(found) >= 8
+    for page_name, name in found:
+        assert name in known | sections | {"section.key"}, f"{page_name}: {name}"
+
+
+def test_every_method_on_a_page_exists() -> None:
+    members = set()
+    for room in ("foreshock", "actors", "pipelines", "serve", "cluster"):
+        for path in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    body = [getattr(each, "name", None) for each in node.body]
+                    members.update(f"{node.name}.{name}" for name in body)
+    found = [
+        (page.name, text)
+        for page, text in SAID
+        if re.fullmatch(r"[A-Z][a-z]\w+\.\w+", text) and not text.endswith(SUFFIXES)
+    ]
+    assert len(found) >= 10
+    for page_name, text in found:
+        assert text in members, f"{page_name}: {text}"

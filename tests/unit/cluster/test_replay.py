@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,9 +53,6 @@ def run(home: Path, *words: str) -> Result:
 
 def document(home: Path, *words: str, code: int = 0) -> Any:
     # With --json the verb turns file descriptors round, which only a real process shows.
-    import subprocess
-    import sys
-
     program = "from cluster.main import main; main()"
     given = ["replay", *words, "--set", f"paths.var_dir={home}", "--json"]
     done = subprocess.run([sys.executable, "-c", program, *given], capture_output=True, text=True)
@@ -158,6 +157,14 @@ def test_boundaries_are_due_as_they_were_recorded_divided_by_the_speed() -> None
     assert slept == pytest.approx([0.0, 0.24, 0.24, 0.24, 0.24])
     pace(SimpleNamespace(boundary_ns=10**17))  # type: ignore[arg-type]  # the next recording
     assert slept[-1] == 0.0
+
+
+def test_a_paced_replay_says_a_line_a_boundary_on_stderr(made: Path) -> None:
+    done = run(made, str(made / "session"), "--speed", "1000")
+    lines = done.stderr.splitlines()
+    assert done.exit_code == 0 and len(lines) >= SECONDS
+    assert "2 SYNCED" in lines[-1] and "likeliest" in lines[-1] and "SIGNAL" in done.stderr
+    assert "SYNCED" not in done.stdout
 
 
 def test_max_never_waits() -> None:

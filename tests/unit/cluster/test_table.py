@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -9,78 +8,71 @@ from cluster.table import Snapshot, render
 from foreshock.market.clock import MS_NS, SECOND_NS
 
 NOW_NS = 1_795_229_117_600 * MS_NS
-BELOW_P, BELOW_U = "below_probability", "below_utility"
-# symbol, last price, probabilities, utility_bps, reason
-SEEN: tuple[tuple[str, float, tuple[float, ...] | None, float | None, str], ...] = (
-    ("BTCUSDT", 64150.29, (0.473, 0.747, 0.753), -5.27, BELOW_U),
-    ("ETHUSDT", 3106.29, (0.086, 0.267, 0.788), -34.68, BELOW_P),
-    ("BNBUSDT", 615.53, (0.832, 0.752, 0.844), -5.31, "cool_down"),
-    ("SOLUSDT", 147.95, (0.122, 0.578, 0.812), -16.84, BELOW_P),
-    ("XRPUSDT", 0.6174, (0.009, 0.184, 0.527), -49.93, BELOW_P),
-    ("DOGEUSDT", 0.14171, (0.585, 0.774, 0.873), -4.21, BELOW_U),
-    ("ADAUSDT", 0.45673, (0.649, 0.712, 0.797), 7.92, "signal"),
-    ("AVAXUSDT", 34.079, None, None, "book_resyncing"),
-)
+BOUNDARY_NS = NOW_NS - 600 * MS_NS
+STATE = {
+    "last": 0.45673,
+    "book_state": "SYNCED",
+    "book_epoch": 1,
+    "boundary_ns": BOUNDARY_NS,
+    "closed_at_ns": BOUNDARY_NS,
+    "judged_ns": BOUNDARY_NS + 24 * MS_NS,
+}
+VERDICT = {
+    "horizons_s": [30, 60],
+    "horizon_s": 60,
+    "probabilities": [0.649, 0.712],
+    "utility_bps": 7.92,
+    "reason": "signal",
+    "signal": True,
+    "bill": {"total_bps": 23.57},
+}
 
 
-def snapshot() -> Snapshot:
-    """One moment of a demo with eight symbols; one has signalled, one book waits for a snapshot."""
-    boundary_ns = NOW_NS - 600 * MS_NS
-    market, verdicts = {}, {}
-    for symbol, last, chances, utility_bps, reason in SEEN:
-        synced = chances is not None
-        market[symbol] = {
-            "last": last,
-            "book_state": "SYNCED" if synced else "RESYNCING",
-            "book_epoch": 1 if synced else 2,
-            "boundary_ns": boundary_ns,
-            "closed_at_ns": boundary_ns,
-            "judged_ns": boundary_ns + 24 * MS_NS,
-        }
-        verdicts[symbol] = {
-            "horizons_s": [30, 60, 120],
-            "horizon_s": 60,
-            "probabilities": chances,
-            "utility_bps": utility_bps,
-            "reason": reason,
-            "signal": reason == "signal",
-            "bill": {"total_bps": 23.57} if synced else None,
-        }
-    watcher = {
-        "symbols": [symbol for symbol, *_ in SEEN],
-        "frames": 9386,
-        "rows": 20751,
-        "latency_ms": {"p50": 24.6, "p99": 61.2, "n": 25},
+def drawn(market: dict[str, Any], verdicts: dict[str, Any], **changes: Any) -> list[str]:
+    shown: dict[str, Any] = {
+        "now_ns": NOW_NS,
+        "started_ns": NOW_NS - 48 * SECOND_NS,
+        "first_ns": None,
+        "verdicts": verdicts,
+        "market": market,
+        "status": {},
+        "signals": [],
+        "urls": {},
     }
-    return Snapshot(
-        now_ns=NOW_NS,
-        started_ns=NOW_NS - 48 * SECOND_NS,
-        first_ns=NOW_NS - 25 * SECOND_NS,
-        verdicts=verdicts,
-        market=market,
-        status={"watchers": [watcher]},
-        signals=[{}, {}],
-        urls={"docs": "http://127.0.0.1:8000/docs"},
-    )
-
-
-def drawn(shown: Snapshot) -> list[str]:
     console = Console(width=110, color_system=None)
     with console.capture() as capture:
-        console.print(render(shown))
+        console.print(render(Snapshot(**{**shown, **changes})))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def test_the_picture_in_the_readme_is_what_the_table_draws(repository: Path) -> None:
-    picture = re.search(
-        r"^```screen\n(.*?)^```$", (repository / "README.md").read_text(), re.M | re.S
-    )
-    assert picture is not None
-    assert picture[1].splitlines() == drawn(snapshot())
+def test_a_signal_shows_its_horizon_and_its_bill() -> None:
+    line = drawn({"ADAUSDT": STATE}, {"ADAUSDT": VERDICT})[2]
+    assert line.split("  ")[0] == "ADAUSDT"
+    assert "64.9%  71.2%" in line
+    assert "+7.9  SIGNAL 1m bill 23.6 bps" in line
+    assert line.endswith("0.6s     24ms")
+
+
+def test_what_was_not_scored_shows_no_number() -> None:
+    silent = {**VERDICT, "probabilities": None, "utility_bps": None, "bill": None, "signal": False}
+    silent["reason"] = "book_resyncing"
+    state = {**STATE, "book_state": "RESYNCING", "book_epoch": 2}
+    line = drawn({"ADAUSDT": state}, {"ADAUSDT": silent})[2]
+    assert "%" not in line
+    assert line.split() == [
+        "ADAUSDT", "0.45673", "RESYNCING", "2", "–", "–", "book_resyncing", "0.6s", "24ms",
+    ]  # fmt: skip
+
+
+def test_symbols_keep_the_order_in_which_they_were_asked_for() -> None:
+    market = {symbol: STATE for symbol in ("ADAUSDT", "BTCUSDT", "ETHUSDT")}
+    watcher = {"name": "w", "symbols": {"ETHUSDT": {}, "BTCUSDT": {}}, "problem": "starting"}
+    lines = drawn(market, {}, status={"watchers": [watcher]})
+    assert [line.split()[0] for line in lines[2:5]] == ["ETHUSDT", "BTCUSDT", "ADAUSDT"]
+    assert lines[-1] == "starting"
 
 
 def test_the_table_is_drawn_before_anything_is_known() -> None:
-    nothing = Snapshot(NOW_NS, NOW_NS, None, {}, {}, {}, [], {})
-    head, *_, foot = drawn(nothing)
-    assert "waiting for the first verdict" in head
+    head, *_, foot = drawn({}, {})
+    assert head == "foreshock · 48 s · waiting for the first verdict"
     assert foot.startswith("0 frames · 0 signals")
