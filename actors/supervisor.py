@@ -46,10 +46,13 @@ class _Charge:
         if not self.past:
             return self.status
         counts = self.past[""]
+        by = {name: Counter(self.past[name]) for name in COUNTS_BY}
+        for name, counter in by.items():
+            counter.update(self.status[name])
         return {
             **self.status,
             **{name: self.status[name] + counts[name] for name in COUNTS},
-            **{name: dict(self.past[name] + Counter(self.status[name])) for name in COUNTS_BY},
+            **{name: dict(counter) for name, counter in by.items()},
         }
 
     def bury(self) -> None:

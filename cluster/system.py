@@ -151,7 +151,6 @@ class System:
 
     def _start_ray(self, dashboard_port: int) -> None:
         import ray
-
         from ray._private import utils
 
         self._ray = ray

@@ -19,9 +19,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from cluster.first_model import has_model, simulation_domain
+from cluster.judging import Judging
+from cluster.replay import recordings_in
 from foreshock.market.clock import Clock
+from foreshock.replay.reconcile import reconcile
+from foreshock.settings import load
+from foreshock.stores.recordings import open_recording
 from pipelines.datasets import write_dataset
-from tests.cluster.running_demo import ROOT, RunningDemo, running_demo, until
+from tests.cluster.running_demo import PATIENCE_S, ROOT, RunningDemo, running_demo, until
 from tests.reference.training import make_set
 from tests.unit.serve.material import train
 
@@ -32,15 +38,10 @@ EXIT_S = 60.0
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
-    """The running demo, with a champion that was trained on drawn vectors a second ago: what is
-    tried here is the running, not the learning."""
-    from cluster.first_model import has_model, simulation_domain
-    from foreshock.settings import load
-
-    place = tmp_path_factory.mktemp("demo")
-    tree = load({"mode": "demo", **SMALL, "paths.var_dir": str(place / "var")}).tree
+def register_champion(place: Path, settings: dict[str, str]) -> None:
+    """A champion that was trained on drawn vectors a second ago: what is tried here is the running,
+    not the learning."""
+    tree = load({"mode": "demo", **settings, "paths.var_dir": str(place / "var")}).tree
     domain = simulation_domain(tree)
     train(
         tree.paths.under("models"),
@@ -49,6 +50,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
         label_fingerprint=tree.label_settings().fingerprint,
     )
     assert has_model(tree, domain)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+    """The running demo."""
+    place = tmp_path_factory.mktemp("demo")
+    register_champion(place, SMALL)
     with running_demo(place, SMALL, "--keep") as running:
         running.wait_for("api")
         yield running
@@ -89,6 +97,15 @@ class Watch:
 def comes_back(demo: RunningDemo, after_ns: int) -> Callable[[], bool]:
     """Whether every book stands, and every symbol has a prediction of after that moment."""
     return lambda: demo.synced() and all(demo.newest(s) > after_ns for s in demo.books())
+
+
+def watched_again(demo: RunningDemo, after_ns: int) -> Callable[[], bool]:
+    """Whether every book stands and was judged at a boundary of after that moment; the verdict may
+    be that its features are cold."""
+    return lambda: all(
+        book["book_state"] == "SYNCED" and (book["boundary_ns"] or 0) > after_ns
+        for book in demo.books().values()
+    )
 
 
 def test_every_symbol_gets_verdicts_with_probabilities(demo: RunningDemo) -> None:
@@ -174,10 +191,20 @@ def test_a_gap_on_one_symbol_touches_no_other(demo: RunningDemo) -> None:
     assert after == before
 
 
+def test_a_killed_supervisor_starts_again_and_all_is_watched_anew(demo: RunningDemo) -> None:
+    (supervisor,) = demo.family("ray::Supervisor")
+    with Watch(demo) as watch:
+        os.kill(supervisor, signal.SIGKILL)
+        until(lambda: demo.family("ray::Supervisor") not in ([], [supervisor]))
+        until(watched_again(demo, Clock().now_ns()))
+    watch.assert_tidy()
+    until(lambda: len(demo.family("ray::_WatcherActor")) == 1)
+
+
 def test_rubbish_is_dropped_and_touches_no_book(demo: RunningDemo) -> None:
     before = demo.epochs()
     demo.fault(kind="garbage", count=50)
-    until(comes_back(demo, Clock().now_ns()))
+    until(watched_again(demo, Clock().now_ns()))
     assert demo.epochs() == before
 
 
@@ -185,7 +212,7 @@ def test_a_cut_connection_comes_back_with_every_book_in_a_new_epoch(demo: Runnin
     before = demo.epochs()
     demo.fault(kind="cut", symbol="BTCUSDT")
     until(lambda: demo.epochs() == {symbol: epoch + 1 for symbol, epoch in before.items()})
-    until(comes_back(demo, Clock().now_ns()))
+    until(watched_again(demo, Clock().now_ns()))
 
 
 def test_a_killed_scorer_heals_and_no_answer_is_an_accident(demo: RunningDemo) -> None:
@@ -198,21 +225,11 @@ def test_a_killed_scorer_heals_and_no_answer_is_an_accident(demo: RunningDemo) -
     watch.assert_tidy()
 
 
-def test_a_killed_supervisor_starts_again_and_all_is_watched_anew(demo: RunningDemo) -> None:
-    (supervisor,) = demo.family("ray::Supervisor")
-    with Watch(demo) as watch:
-        os.kill(supervisor, signal.SIGKILL)
-        until(lambda: demo.family("ray::Supervisor") not in ([], [supervisor]))
-        until(comes_back(demo, Clock().now_ns()))
-    watch.assert_tidy()
-    assert len(demo.family("ray::_WatcherActor")) == 1
-
-
 def test_a_killed_watcher_is_replaced_and_its_symbols_are_watched_again(demo: RunningDemo) -> None:
     (watcher,) = demo.family("ray::_WatcherActor")
     with Watch(demo) as watch:
         os.kill(watcher, signal.SIGKILL)
-        until(comes_back(demo, Clock().now_ns()))
+        until(watched_again(demo, Clock().now_ns()))
     watch.assert_tidy()
     assert watcher not in demo.family("ray::_WatcherActor")
 
@@ -220,7 +237,7 @@ def test_a_killed_watcher_is_replaced_and_its_symbols_are_watched_again(demo: Ru
 def test_a_watcher_that_is_stopped_and_dies_for_nobody_is_replaced(demo: RunningDemo) -> None:
     (watcher,) = demo.family("ray::_WatcherActor")
     os.kill(watcher, signal.SIGSTOP)
-    until(comes_back(demo, Clock().now_ns()))
+    until(watched_again(demo, Clock().now_ns()))
     until(lambda: watcher not in demo.family("ray::_WatcherActor"))
 
 
@@ -264,11 +281,6 @@ def test_ctrl_c_writes_the_outcome_and_leaves_nothing_behind(demo: RunningDemo) 
 
 
 def test_the_recording_replays_bit_for_bit(demo: RunningDemo) -> None:
-    from cluster.judging import Judging
-    from cluster.replay import recordings_in
-    from foreshock.replay.reconcile import reconcile
-    from foreshock.stores.recordings import open_recording
-
     tree = demo.config
     recordings = [open_recording(at) for at in recordings_in(tree.paths.under("recordings"))]
     assert len(recordings) == 4  # of four watchers, one behind the other
@@ -277,3 +289,31 @@ def test_the_recording_replays_bit_for_bit(demo: RunningDemo) -> None:
     for report in reports:
         assert report.compared["vectors"] == report.compared["bill_inputs"] > 3
         assert report.compared["probabilities"] > 0 and report.compared["verdicts"] > 0
+
+
+@pytest.mark.parametrize("moment", ["starting Ray", "starting the watchers"])
+def test_ctrl_c_while_it_starts_leaves_nothing_behind(tmp_path: Path, moment: str) -> None:
+    settings = {**SMALL, "simulation.symbols": "2"}
+    place = tmp_path / "demo"
+    register_champion(place, settings)
+    with running_demo(place, settings) as starting:
+        until(lambda: any(moment in line for line in starting.lines))
+        starting.press_ctrl_c()
+        assert starting.process.wait(timeout=EXIT_S) == 1, "\n".join(starting.lines[-30:])
+        until(lambda: not starting.family(), 30)
+        assert starting.outcome()["seconds_to_first_verdict"] is None
+
+
+@pytest.mark.recordings
+def test_a_recorded_session_is_played_and_judged_without_a_model(
+    tmp_path: Path, recordings: Path
+) -> None:
+    session = recordings / "ws_raw" / "hftbacktest" / "usdm" / "btcusdt_20230404.dat.gz"
+    flags = ("--recording", str(session), "--speed", "5", "--for", "5s")
+    with running_demo(tmp_path / "demo", {}, *flags) as playing:
+        assert playing.process.wait(timeout=PATIENCE_S) == 0, "\n".join(playing.lines[-30:])
+        outcome = playing.outcome()
+    assert outcome["domain"] == "binance/binance-usdm/book" and outcome["truth"] is None
+    assert outcome["books"] == {"SYNCED": 1} and outcome["epochs"] == {"BTCUSDT": 1}
+    assert outcome["signals"] == 0 and outcome["refusals"]["no_model"] > 0
+    assert outcome["rows"] > outcome["frames"] > 1_000
