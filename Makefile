@@ -14,7 +14,7 @@ BIN := .venv/bin
 # instant, a changed lock is noticed, and a fresh clone's file times mean nothing.
 INPUTS := requirements.lock pyproject.toml hatch_build.py scripts/setup.sh scripts/foreshock
 STAMP := .venv/.set-up-$(shell cat $(INPUTS) | sha256sum | cut -c1-16)
-BENCHMARKS := $(filter-out __main__ __init__,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)))
+BENCHMARKS := $(filter-out __main__ __init__ common,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)))
 
 .PHONY: help warm demo test lint format bench docs setup clean
 .DEFAULT_GOAL := help

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
-import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cluster.interrupts import uninterrupted
+from cluster.local_ray import free_port, ray_variables, start_ray
+from cluster.processes import descendants, end
 from foreshock.config import fingerprint
 from foreshock.market.instruments import Instrument, by_symbol, canonical_symbol
 from foreshock.models.base import Domain
@@ -32,38 +31,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 STOP_WAIT_S: Final = 8.0  # for the watchers to hand over what they have
 SERVE_WAIT_S: Final = 15.0  # for a half-started Serve to give up
-
-
-def ray_variables(config: Config, http_port: int) -> dict[str, str]:
-    """What Ray's processes must find in their environment; set before Ray is imported."""
-    from serve.hosting import ray_environment
-
-    return {
-        # Outright: left to itself a local start writes a token home, and a later one asks for it.
-        "RAY_AUTH_MODE": config.ray.auth_mode,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        # Ray's workers run at nice 15: any busy process would starve the sockets.
-        "RAY_worker_niceness": "0",
-        "OMP_NUM_THREADS": "1",
-        # A submitted job says `python`: let it be this one.
-        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-        **ray_environment(http_port),
-    }
-
-
-def free_port(wanted: int, host: str = "127.0.0.1") -> int:
-    """`wanted` if nobody listens there, else a free one."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    return wanted
+END_WAIT_S: Final = 5.0  # for Ray's processes to end by themselves
 
 
 @dataclass(slots=True)
@@ -98,9 +66,11 @@ class System:
     _symbols: tuple[str, ...] = ()
     _given_up: bool = False
     _failure: BaseException | None = None
+    _others: Mapping[int, int] = field(default_factory=dict)
 
     def start(self) -> System:
         """Bring everything up. Raises what failed, after ending what was started."""
+        self._others = descendants()
         try:
             self._start()
         except BaseException:
@@ -151,38 +121,11 @@ class System:
 
     def _start_ray(self, dashboard_port: int) -> None:
         import ray
-        from ray._private import utils
 
         self._ray = ray
-        # Ray interrupted while it starts leaves processes behind that nobody knows of; and it would
-        # set a handler for SIGTERM that interrupts it.
-        set_handler, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda _: None
-        try:
-            with _uninterrupted(self.say, "stopping as soon as Ray is up") as heard:
-                self._init_ray(dashboard_port)
-        finally:
-            utils.set_sigterm_handler = set_handler
-        if heard:
-            raise KeyboardInterrupt
-
-    def _init_ray(self, dashboard_port: int) -> None:
-        settings = self.config.ray
-        if settings.address is not None:
-            self._ray.init(
-                address=settings.address, namespace=settings.namespace, log_to_driver=False
-            )
-            return
-        self._ray.init(
-            address="local",
-            num_cpus=settings.num_cpus,
-            namespace=settings.namespace,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            dashboard_port=dashboard_port,
-            log_to_driver=False,
-            configure_logging=False,
-        )
-        self.urls["jobs"] = f"http://127.0.0.1:{dashboard_port}"
+        start_ray(self.config.ray, dashboard_port, self.say)
+        if self.config.ray.address is None:
+            self.urls["jobs"] = f"http://127.0.0.1:{dashboard_port}"
 
     def _start_exchange(self) -> list[Instrument]:
         """The exchange, where there is one; the instruments to watch."""
@@ -282,15 +225,18 @@ class System:
         return found
 
     def stop(self) -> None:
-        """End everything that `start` started, however far it came, within a minute. Further
-        Ctrl-C change nothing; what fails is said and keeps nothing else from ending."""
-        with _uninterrupted(self.say, "still stopping"):
+        """End everything that `start` started, however far it came, within a minute, and every
+        process that came into being below this one since. Further Ctrl-C change nothing; what fails
+        is said and keeps nothing else from ending."""
+        with uninterrupted(self.say, "still stopping"):
+            ours = {k: at for k, at in descendants().items() if k not in self._others}
             for step in (self._stop_watching, self._stop_serving, self._stop_ray, self._stop_redis):
                 try:
                     step()
                 except Exception as error:
                     why = str(error).partition("\n")[0] or type(error).__name__
                     self.say(f"{step.__name__.removeprefix('_').replace('_', ' ')}: {why}")
+            end(ours, END_WAIT_S)
 
     def _stop_watching(self) -> None:
         if self.supervisor is not None:
@@ -325,28 +271,6 @@ class System:
             self.hot.close()
         if self._redis is not None:
             self._redis.close()
-
-
-@contextmanager
-def _uninterrupted(say: Say, word: str) -> Iterator[list[int]]:
-    """Ctrl-C and polite kills are collected instead of raised: the block must not end half-way,
-    and ends in seconds anyway. The handlers of before are in force again behind it."""
-    heard: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield heard
-        return
-
-    def hear(number: int, _: object) -> None:
-        heard.append(number)
-        say(word)
-
-    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {kind: signal.signal(kind, hear) for kind in kinds}
-    try:
-        yield heard
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, signal.SIG_DFL if handler is None else handler)
 
 
 def new_session_dir(config: Config) -> Path:
