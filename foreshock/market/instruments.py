@@ -11,7 +11,8 @@ from typing import Any
 from foreshock.errors import InstrumentError
 
 SPOT, USDM = "binance-spot", "binance-usdm"
-MARKETS = (SPOT, USDM)
+BYBIT, OKX = "bybit-linear", "okx-swap"
+MARKETS = (SPOT, USDM, BYBIT, OKX)
 
 _PERP_SUFFIX = re.compile(r":[A-Z0-9]+$|[-_]?PERP$")
 

@@ -23,6 +23,16 @@ TIMER        -               -             -            -         -          -
 CONNECTION   connection no.  -             state        families  offset_ns  -
 CONTEXT      known_ns        boundary_ns   field        value bits (float64) -  -
 CONTROL      -               -             field        value (int or float64 bits) - -
+BAR          open_ns         fills         interval_ns  closed     -          -
+MARK         next funding_ns -             mark price   index price  funding rate  -
+LIQUIDATION  -               -             price_ticks  size_lots  average price -
+METRIC       as_of_ns        -             field        value      -          -
+INSTRUMENT   version         status        tick_decimals tick_units lot_decimals lot_units
+
+Prices off the tick grid (marks, indices, averages), rates and metric values are float64 bits.
+LIQUIDATION's SELL flag means that a long was liquidated. A BAR is a header with one pack row of ten
+words: open, high, low, close ticks; volume and taker-buy volume in lots; quote and taker-buy quote
+volume as float64 bits; first and last trade id.
 
 A DEPTH or SNAPSHOT row is a *header*: `count` pack rows follow it at once, each 80 bytes of five
 levels (price_ticks, size_lots), bids first, then asks, the last one padded with zeros. A pack row
@@ -66,7 +76,22 @@ ALL: Final = -1
 ARRIVAL, EVENT, SEQ, META, ID, ID2, A, B, C, D = range(WORDS)
 
 # Kinds.
-TRADE, QUOTE, DEPTH, SNAPSHOT, EPOCH, TIMER, CONNECTION, CONTEXT, CONTROL = range(1, 10)
+(
+    TRADE,
+    QUOTE,
+    DEPTH,
+    SNAPSHOT,
+    EPOCH,
+    TIMER,
+    CONNECTION,
+    CONTEXT,
+    CONTROL,
+    BAR,
+    MARK,
+    LIQUIDATION,
+    METRIC,
+    INSTRUMENT,
+) = range(1, 15)
 KIND_NAMES: Final = {
     TRADE: "trade",
     QUOTE: "quote",
@@ -77,6 +102,11 @@ KIND_NAMES: Final = {
     CONNECTION: "connection",
     CONTEXT: "context",
     CONTROL: "control",
+    BAR: "bar",
+    MARK: "mark",
+    LIQUIDATION: "liquidation",
+    METRIC: "metric",
+    INSTRUMENT: "instrument",
 }
 
 # Flags.
@@ -84,6 +114,8 @@ SELL: Final = 1  # TRADE: the aggressor sold (Binance `m` true: the buyer was th
 HELD: Final = 2  # DEPTH: arrived while the book was not SYNCED; kept for the record, not applied
 REJOINED: Final = 4  # DEPTH: a held frame, given again behind the snapshot that it joins
 MODELLED: Final = 8  # arrival_ns is modelled, not observed (archives)
+FALLBACK: Final = 16  # of the fallback venue, while the primary is down
+BACKFILL: Final = 32  # history fetched over REST at a watcher's start
 
 # Stream families: epochs are per symbol and family.
 BOOK: Final = 0
@@ -106,7 +138,9 @@ STATE_NAMES: Final = {RESYNCING: "RESYNCING", SYNCED: "SYNCED", STALE: "STALE"}
     REASON_CROSSED,
     REASON_RANGE,
     REASON_LATE_SNAPSHOT,
-) = range(9)
+    REASON_CHECKSUM,
+    REASON_HALTED,
+) = range(11)
 REASON_NAMES: Final = {
     REASON_START: "start",
     REASON_GAP: "gap",
@@ -117,12 +151,38 @@ REASON_NAMES: Final = {
     REASON_CROSSED: "crossed",
     REASON_RANGE: "range",
     REASON_LATE_SNAPSHOT: "late_snapshot",
+    REASON_CHECKSUM: "checksum",
+    REASON_HALTED: "halted",
 }
 
 # Connection states.
 CUT: Final = 0
 CONNECTED: Final = 1
 OFFSET: Final = 2  # only the clock offset to the venue changed
+
+# Metric fields. Ratios are long / short (or buy / sell), open interest is in base currency.
+(
+    METRIC_OPEN_INTEREST,
+    METRIC_OPEN_INTEREST_VALUE,
+    METRIC_LONG_SHORT_ACCOUNTS,
+    METRIC_TOP_LONG_SHORT_ACCOUNTS,
+    METRIC_TOP_LONG_SHORT_POSITIONS,
+    METRIC_TAKER_BUY_SELL,
+    METRIC_FUNDING_RATE,  # a settled one, as_of_ns its time
+) = range(1, 8)
+METRIC_NAMES: Final = {
+    METRIC_OPEN_INTEREST: "open_interest",
+    METRIC_OPEN_INTEREST_VALUE: "open_interest_value",
+    METRIC_LONG_SHORT_ACCOUNTS: "long_short_accounts",
+    METRIC_TOP_LONG_SHORT_ACCOUNTS: "top_long_short_accounts",
+    METRIC_TOP_LONG_SHORT_POSITIONS: "top_long_short_positions",
+    METRIC_TAKER_BUY_SELL: "taker_buy_sell",
+    METRIC_FUNDING_RATE: "funding_rate",
+}
+
+# Status of an instrument.
+TRADING, HALTED, DELISTED = range(3)
+STATUS_NAMES: Final = {TRADING: "TRADING", HALTED: "HALTED", DELISTED: "DELISTED"}
 
 # Control fields.
 (

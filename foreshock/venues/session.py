@@ -69,6 +69,14 @@ class Session(Protocol):
     def streams(self) -> list[str]:
         """Names of the streams to subscribe."""
 
+    def receive_answer(self, kind: str, symbol: str, body: bytes, arrival_ns: int) -> Rows:
+        """Rows of any other REST answer (`venues.wire.Request.kind`): metrics, the venue's list of
+        instruments. Rubbish is counted and dropped."""
+
+    def silent(self) -> list[str]:
+        """Streams that say nothing although their own rate says that they should, as of the last
+        timer; each is named once, until it spoke again. The shell takes them anew."""
+
     @property
     def counts(self) -> dict[str, int]:
         """Frames by what became of them (`ok`, `malformed`, …)."""

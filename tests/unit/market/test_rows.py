@@ -103,7 +103,7 @@ def test_rows_that_break_the_language_are_refused() -> None:
     with pytest.raises(RowError, match="beyond the end"):
         heads(rows)
     rows["kind"] = [max(KIND_NAMES) + 1, TRADE]
-    with pytest.raises(RowError, match="row 0 has the unknown kind 10"):
+    with pytest.raises(RowError, match="row 0 has the unknown kind 15"):
         heads(rows)
 
 
