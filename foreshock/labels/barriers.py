@@ -34,7 +34,7 @@ from pydantic import Field, field_validator
 
 from foreshock.costs.barrier import BPS, BarrierSettings
 from foreshock.errors import DatasetError
-from foreshock.labels.touch import block_extremes, first_touch
+from foreshock.labels.touch import first_touch, path_of
 from foreshock.market.clock import MS_NS, SECOND_NS
 
 LONG: Final = 1
@@ -84,6 +84,7 @@ class Labels:
     label        int8: SURGE, NO_SURGE or CENSORED
     t1_ns        int64: end of the span
     touch        int64: index of the row that touched, -1 where none did or the label is censored
+    first, last  int64: the rows that decided, closed; last < first where there was none
     entry        float64: price paid at entry, NaN where censored
     outcome_bps  float64: return of the side, mid to mid, plus is a gain; the spread is the bill's
                  business. NaN where censored
@@ -92,6 +93,8 @@ class Labels:
     label: NDArray[np.int8]
     t1_ns: Times
     touch: Times
+    first: Times
+    last: Times
     entry: Floats
     outcome_bps: Floats
 
@@ -141,10 +144,10 @@ def label_quotes(
     last = np.where(touch >= 0, touch, np.maximum(stop - 1, 0))
     label = np.where(known, far_first.astype(np.int8), np.int8(CENSORED))
     if m == 0:
-        return Labels(label, deadline, touch, entry, entry.copy())
+        return _nothing(deadline)
     t1 = np.where(touch >= 0, path_time_ns[np.maximum(touch, 0)], deadline)
     outcome = np.where(known, side * (mid[last] / mid[at] - 1.0) * BPS, np.nan)
-    return Labels(label, t1, touch, entry, outcome)
+    return Labels(label, t1, touch, at + 1, np.where(known, last, at), entry, outcome)
 
 
 def label_bars(
@@ -185,9 +188,7 @@ def label_bars(
     known &= _good(far_bps, near_bps, valid) & ~meets(t0_ns, deadline, gaps)
     known &= ~meets(t0_ns, deadline, censor_spans_ns)
     if m == 0:
-        nothing = np.full(len(t0_ns), np.nan)
-        label = np.full(len(t0_ns), CENSORED, np.int8)
-        return Labels(label, deadline, np.full(len(t0_ns), -1), nothing, nothing.copy())
+        return _nothing(deadline)
 
     at = np.where(known, begin, 0)
     entry = np.where(known, opens[at] * (1.0 + side * half_spread_bps / BPS), np.nan)
@@ -199,11 +200,20 @@ def label_bars(
     near_price = entry * (1.0 - side * near_bps / BPS)
     worse = np.minimum if side == LONG else np.maximum
     at_barrier = np.where(far_first, far_price, worse(near_price, opens[row]))
-    leave = np.where(touched, at_barrier, closes[np.maximum(stop - 1, 0)])
+    last = np.where(touched, touch, np.maximum(stop - 1, 0))
+    leave = np.where(touched, at_barrier, closes[last])
     outcome = np.where(known, side * (leave / opens[at] - 1.0) * BPS, np.nan)
+    label = np.where(known, far_first.astype(np.int8), np.int8(CENSORED))
+    return Labels(label, t1, touch, at, np.where(known, last, at - 1), entry, outcome)
+
+
+def _nothing(deadline: Times) -> Labels:
+    """All censored: there is no path."""
+    n = len(deadline)
     return Labels(
-        np.where(known, far_first.astype(np.int8), np.int8(CENSORED)), t1, touch, entry, outcome
-    )
+        np.full(n, CENSORED, np.int8), deadline, np.full(n, -1), np.zeros(n, np.int64),
+        np.full(n, -1), np.full(n, np.nan), np.full(n, np.nan),
+    )  # fmt: skip
 
 
 def meets(start_ns: Times, end_ns: Times, spans_ns: Times | None) -> NDArray[np.bool_]:
@@ -232,11 +242,10 @@ def _scan(
     far = entry * (1.0 + side * far_bps / BPS)
     near = entry * (1.0 - side * near_bps / BPS)
     upper, lower = (far, near) if side == LONG else (near, far)
-    block_high, block_low = block_extremes(high, low)
     touch, up, down = first_touch(
         np.where(known, begin, 0).astype(np.int64),
         np.where(known, stop, 0).astype(np.int64),
-        upper, lower, high, low, block_high, block_low,
+        upper, lower, path_of(high, low),
     )  # fmt: skip
     far_touched, near_touched = (up, down) if side == LONG else (down, up)
     return touch, far_touched & ~near_touched

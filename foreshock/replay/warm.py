@@ -8,6 +8,9 @@ import numpy as np
 
 from foreshock.engine.step import Engine
 from foreshock.labels.barriers import label_quotes
+from foreshock.labels.bootstrap import sequential_bootstrap
+from foreshock.labels.excursion import excursions
+from foreshock.labels.trend import scan_trends
 from foreshock.market.clock import SECOND_NS
 from foreshock.market.instruments import SPOT, USDM, Instrument
 from foreshock.market.jit import cache_root
@@ -48,7 +51,10 @@ def warm_labels() -> None:
     """The label kernels: what a dataset is built with."""
     times = np.arange(4, dtype=np.int64) * SECOND_NS
     level, bps = np.full(4, 100.0), np.full(1, 10.0)
-    label_quotes(times[:1], bps, bps, times, level, level, horizon_s=1, latency_ms=0)
+    labels = label_quotes(times[:1], bps, bps, times, level, level, horizon_s=1, latency_ms=0)
+    excursions(labels, level, level)
+    scan_trends(level, times[:1], shortest=3, longest=4)
+    sequential_bootstrap(times[:1], times[:1], SECOND_NS, 1, 0)
 
 
 def warm() -> dict[str, float | str]:
