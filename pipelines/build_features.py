@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from foreshock.labels.barriers import CENSORED, SURGE, LabelSettings, label_quot
 from foreshock.labels.overlap import average_uniqueness
 from foreshock.market import ladder as books
 from foreshock.market.clock import SECOND_NS
+from foreshock.market.instruments import Instrument
 from foreshock.market.rows import SYNCED, Rows, as_words
 from foreshock.market.touch import ASK_TICKS, BID_TICKS, TOUCH_WORDS, VALID
 from foreshock.models.dataset import TrainingSet
@@ -53,13 +54,19 @@ class Played:
     quotes: NDArray[np.int64]
 
 
-def play(recording: Recording) -> Played:
-    """Run the engine over a recording."""
-    engine = Engine(recording.instruments)
-    ladder = books.init(len(recording.instruments))
+def play(
+    instruments: Sequence[Instrument], batches: Iterable[Rows], start: bytes | None = None
+) -> Played:
+    """Run the engine over rows, from the beginning or from its snapshot `start`."""
+    engine = Engine(instruments)
+    if start is not None:
+        engine.restore(start)
+    ladder = engine.ladder._replace(
+        **{name: array.copy() for name, array in engine.ladder._asdict().items()}
+    )
     boundaries: list[Boundary] = []
     quotes = [np.zeros((0, 4), np.int64)]
-    for rows in recording.rows():
+    for rows in batches:
         boundaries += engine.feed(rows)
         quotes.append(_touches(rows, ladder))
     return Played(boundaries, np.concatenate(quotes))
@@ -112,16 +119,17 @@ def build_dataset(
     costs = CostSettings.for_market(market) if costs is None else costs
     labels = labels.model_copy(update={"bill_version": costs.version})
     layout = catalog.layout()
-    required = [s.name for s in layout if s.warmup_s <= catalog.REQUIRED_WARMUP_S]
-    columns = np.flatnonzero(np.isin(layout.names, required))
+    required = required_features()
     names: dict[str, int] = {}
     parts: Parts = {}
     for recording in recordings:
-        played = play(recording)
+        played = play(recording.instruments, recording.rows())
         if not played.boundaries:
             continue
         for s, instrument in enumerate(recording.instruments):
-            found = _label_symbol(played, s, instrument.tick_size, labels, costs, columns, every_s)
+            found = label_symbol(played, s, instrument.tick_size, labels, costs, every_s)
+            keep = (found["labels"] != CENSORED).any(axis=1)
+            found = {name: array[keep] for name, array in found.items()}
             number = names.setdefault(instrument.symbol, len(names))
             found["symbol"] = np.full(len(found["t0_ns"]), number, np.int32)
             for name, array in found.items():
@@ -152,16 +160,22 @@ def build_dataset(
     return made.in_order().check()
 
 
-def _label_symbol(
+def required_features() -> list[str]:
+    """Those that must be warm before a vector may be scored."""
+    return [s.name for s in catalog.layout() if s.warmup_s <= catalog.REQUIRED_WARMUP_S]
+
+
+def label_symbol(
     played: Played,
     s: int,
     tick_size: float,
     labels: LabelSettings,
     costs: CostSettings,
-    required: NDArray[np.int64],
-    every_s: int,
+    every_s: int = 1,
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of one symbol's rows, `symbol` aside."""
+    """The arrays of one symbol's rows, `symbol` aside: one for each boundary where a verdict could
+    have been given, those whose labels are all censored included."""
+    required = np.flatnonzero(np.isin(catalog.layout().names, required_features()))
     boundaries = played.boundaries
     t0_ns = np.array([b.boundary_ns for b in boundaries], np.int64)
     horizons = np.array(labels.horizons_s, np.float64)
@@ -190,16 +204,15 @@ def _label_symbol(
         for h, horizon_s in enumerate(labels.horizons_s)
     ]
     label = np.stack([m.label for m in made], axis=1)
-    keep = (label != CENSORED).any(axis=1)
     return {
-        "X": vectors[keep],
-        "labels": label[keep],
-        "t0_ns": t0_ns[keep],
-        "t1_ns": np.stack([m.t1_ns for m in made], axis=1)[keep],
-        "outcome_bps": np.stack([m.outcome_bps for m in made], axis=1)[keep].astype(np.float32),
-        "bill_bps": bills[keep].astype(np.float32),
-        "far_bps": far[keep].astype(np.float32),
-        "near_bps": near[keep].astype(np.float32),
+        "X": vectors[scored],
+        "labels": label[scored],
+        "t0_ns": t0_ns[scored],
+        "t1_ns": np.stack([m.t1_ns for m in made], axis=1)[scored],
+        "outcome_bps": np.stack([m.outcome_bps for m in made], axis=1)[scored].astype(np.float32),
+        "bill_bps": bills[scored].astype(np.float32),
+        "far_bps": far[scored].astype(np.float32),
+        "near_bps": near[scored].astype(np.float32),
     }
 
 

@@ -84,7 +84,7 @@ def test_labels_do_not_change_when_the_recording_goes_on(
 
 
 def test_steps_without_a_good_book_and_across_epochs_are_censored(history: Recording) -> None:
-    boundaries = build_features.play(history).boundaries[:6]
+    boundaries = build_features.play(history.instruments, history.rows()).boundaries[:6]
     for k, (state, epoch) in enumerate([(1, 1), (1, 1), (0, 2), (1, 2), (1, 3), (1, 3)]):
         boundaries[k].book_state[0] = SYNCED if state else RESYNCING
         boundaries[k].book_epoch[0] = epoch
