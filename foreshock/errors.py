@@ -11,8 +11,10 @@ ForeshockError
 ├── ModelError             a model that cannot be loaded, or scored, as asked
 │   ├── CertificateError   the exported graph does not decide as the trainer did
 │   └── DomainError        a model was asked about a market that it was not made for
+├── VenueError             a venue that does not answer
 ├── StoreError             a store that cannot be reached or refused a write
 └── RecordingError         a recording that cannot be read
+    └── ArchiveError       a file of history is damaged, or not what it says
 
 Messages carry the offending value, because the reader of a log has nothing else.
 """
@@ -64,9 +66,25 @@ class DomainError(ModelError):
     """A model was asked about a market that it was not made for."""
 
 
+class VenueError(ForeshockError):
+    """A venue does not answer; the message names the address."""
+
+
 class StoreError(ForeshockError):
     """A store cannot be reached, or refused a write."""
 
 
 class RecordingError(ForeshockError):
     """A recording cannot be read; the message names the file and the place."""
+
+
+class ArchiveError(RecordingError):
+    """A file of history is damaged or not what it says. `reason` is one word for lists and tests:
+    checksum, not_a_zip, truncated, corrupt, members, text, columns, order, format …"""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ArchiveError], tuple[str, str]]:
+        return ArchiveError, (self.reason, str(self))

@@ -23,6 +23,7 @@ class BoundaryMessage:
     layout_fingerprint   of the features in `boundary.vectors`; empty: those of this build
     live                 whether stamps are of this clock, so that latencies and ages mean something
     tell_all             whether the answer is to carry scores and verdicts, for a recording
+    health               how the sender goes, for the metrics: clock_offset_s, lag_s, shedding
 
     A message may be sent again after an error: the gate knows what it judged already.
     """
@@ -36,3 +37,4 @@ class BoundaryMessage:
     layout_fingerprint: str = ""
     live: bool = True
     tell_all: bool = False
+    health: Mapping[str, float] = field(default_factory=dict)

@@ -23,10 +23,11 @@ from foreshock.market.rings import SLOTS
 from foreshock.market.rows import (
     ALL,
     ARRIVAL,
+    BAR,
     BOOK,
-    CONTROL,
     DEPTH,
     EPOCH,
+    INSTRUMENT,
     LEVELS_PER_PACK,
     META,
     SEQ,
@@ -65,12 +66,13 @@ def new_health(n_symbols: int) -> NDArray[np.int64]:
 
 
 # What is wrong with a row, as `check_rows` says it; FINE: nothing.
-FINE, OUT_OF_ORDER, UNKNOWN_KIND, UNKNOWN_SYMBOL, CUT_OFF, TOO_MANY_LEVELS = range(6)
+FINE, OUT_OF_ORDER, UNKNOWN_KIND, UNKNOWN_SYMBOL, CUT_OFF, TOO_MANY_LEVELS, NO_PACK = range(7)
 WRONG: Final = {
     UNKNOWN_KIND: "has an unknown kind",
     UNKNOWN_SYMBOL: "is of a symbol that this engine does not have",
     CUT_OFF: "announces pack rows beyond the end of the batch",
     TOO_MANY_LEVELS: "announces more levels than its pack rows hold",
+    NO_PACK: "is a bar without its one pack row",
 }
 
 
@@ -87,7 +89,7 @@ def check_rows(
         count = count_of(meta)
         if words[i, SEQ] < next_seq or words[i, ARRIVAL] < last_ns:
             return i, OUT_OF_ORDER
-        if kind < TRADE or kind > CONTROL:
+        if kind < TRADE or kind > INSTRUMENT:
             return i, UNKNOWN_KIND
         if symbol_of(meta) < ALL or symbol_of(meta) >= n_symbols:
             return i, UNKNOWN_SYMBOL
@@ -97,14 +99,20 @@ def check_rows(
             bids, asks, most = words[i, B], words[i, C], LEVELS_PER_PACK * count
             if bids < 0 or asks < 0 or bids > most or asks > most - bids:
                 return i, TOO_MANY_LEVELS
+        if kind == BAR and count != 1:
+            return i, NO_PACK
         next_seq, last_ns, last = words[i, SEQ] + 1, words[i, ARRIVAL], i
         i += 1 + count
     return last, FINE
 
 
 @in_place_kernel
-def scan_health(words: NDArray[np.int64], lo: int, hi: int, health: NDArray[np.int64]) -> None:
-    """Follow the EPOCH rows: whatever is not the same SYNCED epoch as before starts cold."""
+def scan_health(
+    words: NDArray[np.int64], lo: int, hi: int, health: NDArray[np.int64],
+    steps: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Follow the EPOCH rows: whatever is not the same SYNCED epoch as before starts cold. Follow
+    the INSTRUMENT rows: steps[s], int64 (n, 4), is what ticks and lots are from there on."""
     i = lo
     while i < hi:
         meta = words[i, META]
@@ -115,6 +123,9 @@ def scan_health(words: NDArray[np.int64], lo: int, hi: int, health: NDArray[np.i
                 health[s, base + 2] = COLD
             health[s, base] = words[i, A]
             health[s, base + 1] = words[i, B]
+        elif kind_of(meta) == INSTRUMENT and 0 <= s < health.shape[0]:
+            for k in range(4):
+                steps[s, k] = words[i, A + k]
         i += 1 + count_of(meta)
 
 
@@ -125,6 +136,11 @@ def grow_older(health: NDArray[np.int64]) -> None:
         for base in (H_BOOK_STATE, H_TAPE_STATE):
             if health[s, base] == SYNCED:
                 health[s, base + 2] += 1
+
+
+def grow_cold(health: NDArray[np.int64]) -> None:
+    """Boundaries were passed over: no window that reaches back over them is full."""
+    health[:, [H_BOOK_AGE, H_TAPE_AGE]] = COLD
 
 
 @in_place

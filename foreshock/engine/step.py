@@ -15,6 +15,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from foreshock.engine.state import (
     WRONG,
     Raw,
     check_rows,
+    grow_cold,
     grow_older,
     new_health,
     read_raw,
@@ -49,6 +51,11 @@ _UNREADABLE = (
     zlib.error, zipfile.BadZipFile, ValueError, OSError, KeyError, EOFError, TypeError,
     AttributeError,
 )  # fmt: skip
+
+
+# A row that arrives so many steps behind the next boundary (a machine that slept, a stamp that is
+# years off) closes that one and passes over the others.
+LONGEST_QUIET_STEPS: Final = 3_600
 
 
 class Engine:
@@ -75,8 +82,7 @@ class Engine:
         self._touch = np.zeros((1024, TOUCH_WORDS), np.int64)
         self._outs = [np.zeros((n, len(module.SPECS))) for module in self._families]
         self._raw = Raw(np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n))
-        self._tick = np.array([i.tick_units / 10**i.tick_decimals for i in instruments])
-        self._lot = np.array([i.lot_units / 10**i.lot_decimals for i in instruments])
+        self._steps = np.array([i.steps for i in instruments], np.int64).reshape(n, 4)
         self._warmup = np.array([spec.warmup_s * SECOND_NS // step_ns for spec in self.layout])
         self._needs_book = np.array([spec.needs == "book" for spec in self.layout])
 
@@ -108,11 +114,15 @@ class Engine:
         while lo < hi:
             stop = books.scan(words, self._touch, lo, hi, self._boundary_ns, self._ladder)
             if stop > lo:
-                scan_health(words, lo, stop, self._health)
+                scan_health(words, lo, stop, self._health, self._steps)
                 for module, state in zip(self._families, self._states, strict=True):
                     module.scan(words, self._touch, lo, stop, state)
             if stop < hi:
-                out.append(self._close(int(words[stop, SEQ]), int(words[stop, ARRIVAL])))
+                arrival_ns = int(words[stop, ARRIVAL])
+                out.append(self._close(int(words[stop, SEQ]), arrival_ns))
+                if arrival_ns - self._boundary_ns > LONGEST_QUIET_STEPS * self._step_ns:
+                    self._boundary_ns = boundary_after(arrival_ns, self._step_ns)
+                    grow_cold(self._health)
             lo = stop
         self._next_seq, self._last_ns = int(words[last, SEQ]) + 1, int(words[last, ARRIVAL])
         return out
@@ -164,10 +174,11 @@ class Engine:
             & (touch[:, 2] > touch[:, 0])
         )
         last_ticks = variation.last_ticks(self._states[2])
-        notional = self._tick * self._lot
-        out["bid"] = np.where(known, touch[:, 0] * self._tick, np.nan)
-        out["ask"] = np.where(known, touch[:, 2] * self._tick, np.nan)
-        out["last"] = np.where(last_ticks > 0, last_ticks * self._tick, np.nan)
+        tick = self._steps[:, 1] / 10.0 ** self._steps[:, 0]
+        notional = tick * (self._steps[:, 3] / 10.0 ** self._steps[:, 2])
+        out["bid"] = np.where(known, touch[:, 0] * tick, np.nan)
+        out["ask"] = np.where(known, touch[:, 2] * tick, np.nan)
+        out["last"] = np.where(last_ticks > 0, last_ticks * tick, np.nan)
         out["bid_notional"] = self._raw.bid_notional * notional
         out["ask_notional"] = self._raw.ask_notional * notional
         out["volatility_1s"] = self._raw.volatility_1s
@@ -200,7 +211,7 @@ class Engine:
         }
         for (name, _), state in zip(catalog.FAMILIES, self._states, strict=True):
             out |= {f"{name}.{field}": getattr(state, field) for field in state._fields}
-        out["health"] = self._health
+        out["health"], out["steps"] = self._health, self._steps
         out["position"] = np.array([self._boundary_ns, self._next_seq, self._last_ns], np.int64)
         return out
 
@@ -228,6 +239,7 @@ class Engine:
                 f"the snapshot was made with {identity!r}, this engine is {self._identity()!r}"
             )
         mine = self._arrays()
+        found.setdefault("steps", self._steps)  # of before instruments had versions
         if mine.keys() != found.keys():
             raise SnapshotError(f"the snapshot misses {sorted(mine.keys() ^ found.keys())}")
         for name, array in mine.items():

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from foreshock.errors import InstrumentError
+from foreshock.market.rows import TRADING
 
 SPOT, USDM = "binance-spot", "binance-usdm"
 BYBIT, OKX = "bybit-linear", "okx-swap"
@@ -47,7 +48,10 @@ def _units(size: str, what: str, symbol: str) -> tuple[int, int]:
 @dataclass(frozen=True, slots=True)
 class Instrument:
     """One symbol of one market. A price is `ticks · tick_units · 10^-tick_decimals` in quote
-    currency, a size `lots · lot_units · 10^-lot_decimals` in base currency."""
+    currency, a size `lots · lot_units · 10^-lot_decimals` in base currency.
+
+    `version` counts from 1 whenever the venue changes any of it within a session; an INSTRUMENT row
+    says from where on. `status` is TRADING, HALTED or DELISTED."""
 
     symbol: str
     market: str
@@ -55,6 +59,8 @@ class Instrument:
     tick_units: int
     lot_decimals: int
     lot_units: int
+    status: int = TRADING
+    version: int = 1
 
     @classmethod
     def of(cls, symbol: str, market: str, tick_size: str, lot_size: str) -> Instrument:
@@ -83,8 +89,17 @@ class Instrument:
         return float(ticks * self.tick_units / 10**self.tick_decimals)
 
     def as_dict(self) -> dict[str, Any]:
-        """A JSON-ready description; `from_dict` reads it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """A JSON-ready description; `from_dict` reads it. The first version of an instrument that
+        trades is described by its steps alone, as ever."""
+        told = {name: getattr(self, name) for name in self.__slots__}
+        if (self.status, self.version) == (TRADING, 1):
+            del told["status"], told["version"]
+        return told
+
+    @property
+    def steps(self) -> tuple[int, int, int, int]:
+        """tick_decimals, tick_units, lot_decimals, lot_units: what kernels scale by."""
+        return self.tick_decimals, self.tick_units, self.lot_decimals, self.lot_units
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Instrument:

@@ -140,7 +140,8 @@ STATE_NAMES: Final = {RESYNCING: "RESYNCING", SYNCED: "SYNCED", STALE: "STALE"}
     REASON_LATE_SNAPSHOT,
     REASON_CHECKSUM,
     REASON_HALTED,
-) = range(11)
+    REASON_RESCALED,  # its tick or lot size changed
+) = range(12)
 REASON_NAMES: Final = {
     REASON_START: "start",
     REASON_GAP: "gap",
@@ -153,6 +154,7 @@ REASON_NAMES: Final = {
     REASON_LATE_SNAPSHOT: "late_snapshot",
     REASON_CHECKSUM: "checksum",
     REASON_HALTED: "halted",
+    REASON_RESCALED: "rescaled",
 }
 
 # Connection states.
@@ -192,7 +194,8 @@ STATUS_NAMES: Final = {TRADING: "TRADING", HALTED: "HALTED", DELISTED: "DELISTED
     CONTROL_KILL,
     CONTROL_PORTFOLIO,
     CONTROL_BREAKER,
-) = range(1, 7)
+    CONTROL_VENUE,  # who is listened to: 0 the primary, else a fallback (venues/fallback.py)
+) = range(1, 8)
 
 Rows = NDArray[np.void]
 Words = NDArray[np.int64]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -13,85 +12,74 @@ from foreshock.errors import InstrumentError
 from foreshock.market.clock import SECOND_NS
 from foreshock.market.instruments import SPOT, USDM, Instrument
 from foreshock.market.integrity import (
-    BREAK,
-    REPEAT,
     RULE_SPOT,
     RULE_USDM,
     S_BOOK_EPOCH,
-    S_BOOK_SEEN_NS,
     S_BOOK_STATE,
     S_FIRST,
     S_LAST_ID,
     S_TAPE_EPOCH,
+    S_TAPE_STATE,
     S_TRADE_ID,
-    follow,
     new_sync,
 )
 from foreshock.market.rows import (
     ALL,
     BOOK,
+    CONNECTED,
     CONNECTION,
     CONTROL,
     CUT,
     EPOCH,
-    HELD,
+    INSTRUMENT,
+    METRIC,
     REASON_CUT,
+    REASON_HALTED,
     REASON_JOINED,
+    REASON_RESCALED,
+    REASON_RESUMED,
     REASON_SILENT,
     REASON_START,
-    REJOINED,
     RESYNCING,
     STALE,
     SYNCED,
     TAPE,
     TIMER,
+    TRADING,
     WORDS,
     Rows,
     as_rows,
-    as_words,
     empty_rows,
 )
-from foreshock.venues.binance_frames import (
-    FIELDS,
-    OUTCOME_NAMES,
-    decode,
-    decode_snapshot,
-    held_heads,
-    symbol_hash,
+from foreshock.venues.binance_answers import METRIC_KINDS, changes, metrics
+from foreshock.venues.binance_book import decode_snapshot
+from foreshock.venues.binance_fields import FIELDS, OUTCOME_NAMES
+from foreshock.venues.binance_frames import SCRATCH_LINES, decode
+from foreshock.venues.binance_wire import INSTRUMENTS_KIND, stream_kinds
+from foreshock.venues.carriers import Carriers
+from foreshock.venues.resyncs import Resyncs
+from foreshock.venues.session import BOOK_FAMILY, TAPE_FAMILY, SnapshotRequest
+from foreshock.venues.silence import (
+    BAR_STREAM,
+    DEPTH_STREAM,
+    LIQUIDATION_STREAM,
+    MARK_STREAM,
+    QUOTE_STREAM,
+    R_HEARD_NS,
+    STREAMS,
+    TAPE_STREAM,
+    new_rates,
+    silent,
+    watch_anew,
 )
-from foreshock.venues.session import SnapshotRequest
+from foreshock.venues.symbols import symbol_table
 
-BOOK_FAMILY, TAPE_FAMILY = 1 << BOOK, 1 << TAPE
-MAX_HELD: Final = 4_096  # diffs kept of a symbol while its snapshot is on its way (7 min at 10/s)
-NAME_BYTES: Final = 32
+__all__ = ["BOOK_FAMILY", "TAPE_FAMILY", "BinanceSession"]
 
-
-@dataclass(slots=True)
-class _Resync:
-    """A book that waits for a snapshot: the diffs since, and the state of its request. `refresh_id`
-    is where the book stood when it asked for one although nothing broke; -1 for a broken book."""
-
-    held: list[Rows] = field(default_factory=list)
-    asked: bool = False
-    attempt: int = 0
-    refresh_id: int = -1
-
-
-def _symbol_table(instruments: Sequence[Instrument]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """The decoder's open-addressed hash table of symbol spellings, at most half full."""
-    size = 16
-    while size < 2 * len(instruments) + 1:
-        size *= 2
-    table = np.full(size, -1, np.int32)
-    names = np.zeros((len(instruments), NAME_BYTES), np.uint8)
-    for s, instrument in enumerate(instruments):
-        spelled = np.frombuffer(instrument.symbol.encode(), np.uint8)
-        names[s, : len(spelled)] = spelled
-        slot = symbol_hash(spelled, 0, len(spelled)) & (size - 1)
-        while table[slot] >= 0:
-            slot = (slot + 1) & (size - 1)
-        table[slot] = s
-    return table, names
+_FAMILY_STREAMS: Final = {
+    BOOK: (DEPTH_STREAM, QUOTE_STREAM),
+    TAPE: (TAPE_STREAM, BAR_STREAM, MARK_STREAM, LIQUIDATION_STREAM),
+}
 
 
 class BinanceSession:
@@ -102,7 +90,8 @@ class BinanceSession:
     instruments   all of one market; their order is the rows' symbol index
     tape          "trade" or "aggTrade": which trade stream is read (both would count twice)
     levels        how many levels a snapshot asks for
-    stale_after_ns   a SYNCED book whose depth stream says nothing for so long becomes STALE
+    stale_after_ns   a SYNCED book whose depth stream says nothing for so long becomes STALE, or
+                     for longer, where its own rate is lower (silence.py)
     """
 
     def __init__(
@@ -126,28 +115,36 @@ class BinanceSession:
             raise InstrumentError(f"{self.market!r} is no market of Binance's that we know")
         self.tape = tape
         self.levels = levels
-        self._stale_after_ns = stale_after_ns
-        self._instruments = tuple(instruments)
+        n = len(instruments)
+        self._instruments = list(instruments)
         self._index = {symbol: s for s, symbol in enumerate(symbols)}
         self._rule = RULE_SPOT if self.market == SPOT else RULE_USDM
-        self._table, self._names = _symbol_table(instruments)
-        self._scales = np.array(
-            [[i.tick_decimals, i.tick_units, i.lot_decimals, i.lot_units] for i in instruments],
-            np.int64,
-        )
-        self._sync = new_sync(len(instruments))
-        self._resyncs: dict[int, _Resync] = {s: _Resync() for s in range(len(instruments))}
+        self._kinds = stream_kinds(self.market, tape)  # in the order of silence.py's streams
+        self._family_streams = {
+            family: tuple(stream for stream in streams if stream < len(self._kinds))
+            for family, streams in _FAMILY_STREAMS.items()
+        }
+        self._table, self._names = symbol_table(symbols)
+        self._scales = np.array([i.steps for i in instruments], np.int64)
+        self._sync = new_sync(n)
+        self._rates = new_rates(n, stale_after_ns)
+        self._told_silent = np.zeros((n, STREAMS), np.bool_)
+        self._silent_streams: list[str] = []
+        self._carriers = Carriers(n)
+        self._halted = {s for s, i in enumerate(instruments) if i.status != TRADING}
+        self._as_of: dict[tuple[int, int], int] = {}  # of the last metric, by symbol and field
+        self._resyncs = Resyncs(n, self._rule)
         self._counts = np.zeros(len(OUTCOME_NAMES), np.int64)
         self._last_bad = np.full(len(OUTCOME_NAMES), -1, np.int64)
         self._scratch = np.zeros((4096, WORDS), np.int64)
-        self._fields = np.zeros((3, FIELDS), np.int64)
+        self._fields = np.zeros((SCRATCH_LINES, FIELDS), np.int64)
         self._seq = 0
         self._last_ns = 0
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
-        """In the order of the rows' symbol index."""
-        return self._instruments
+        """As the venue says they are now, in the order of the rows' symbol index."""
+        return tuple(self._instruments)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -159,14 +156,12 @@ class BinanceSession:
         return self._sync[:, [S_BOOK_STATE, S_BOOK_EPOCH, S_TAPE_EPOCH]].copy()
 
     def streams(self) -> list[str]:
-        """Names of the streams to subscribe, three a symbol. USD-M serves the first two of them
-        under /public and the tape under /market."""
-        depth = "depth@100ms"
-        return [
-            f"{instrument.symbol.lower()}@{kind}"
-            for instrument in self._instruments
-            for kind in (depth, "bookTicker", self.tape)
-        ]
+        """Names of the streams to subscribe (binance_wire says where)."""
+        n = len(self._instruments)
+        return [self._stream(s, stream) for s in range(n) for stream in range(len(self._kinds))]
+
+    def _stream(self, s: int, stream: int) -> str:
+        return f"{self._instruments[s].symbol.lower()}@{self._kinds[stream]}"
 
     # Rows that do not come from frames
 
@@ -194,40 +189,72 @@ class BinanceSession:
         for s in range(len(self._instruments)):
             self._sync[s, S_BOOK_EPOCH] += 1
             self._sync[s, S_TAPE_EPOCH] += 1
+            self._sync[s, S_TAPE_STATE] = SYNCED
             out.append(self._epoch(arrival_ns, s, BOOK, RESYNCING, REASON_START))
             out.append(self._epoch(arrival_ns, s, TAPE, SYNCED, REASON_START))
         return np.concatenate(out)
 
     def timer(self, arrival_ns: int) -> Rows:
-        """A timer row, and STALE epochs of SYNCED books whose depth stream fell silent."""
+        """A timer row, and STALE epochs of SYNCED books and tapes that fell silent."""
         arrival_ns = self._stamp(arrival_ns)
         out = [self._row(arrival_ns, TIMER, ALL)]
-        silent = (self._sync[:, S_BOOK_STATE] == SYNCED) & (
-            self._sync[:, S_BOOK_SEEN_NS] < arrival_ns - self._stale_after_ns
-        )
-        for s in np.flatnonzero(silent).tolist():
-            self._sync[s, S_BOOK_STATE] = STALE
-            out.append(self._epoch(arrival_ns, s, BOOK, STALE, REASON_SILENT))
+        now_silent = silent(self._rates, arrival_ns)
+        now_silent[list(self._halted)] = False
+        now_silent[:, len(self._kinds) :] = False  # heard of, but never subscribed
+        for s, stream in np.argwhere(now_silent & ~self._told_silent).tolist():
+            self._silent_streams.append(self._stream(s, stream))
+        self._told_silent = now_silent
+        for column, stream, family in (
+            (S_BOOK_STATE, DEPTH_STREAM, BOOK), (S_TAPE_STATE, TAPE_STREAM, TAPE),
+        ):  # fmt: skip
+            stale = (self._sync[:, column] == SYNCED) & now_silent[:, stream]
+            for s in np.flatnonzero(stale).tolist():
+                self._sync[s, column] = STALE
+                out.append(self._epoch(arrival_ns, s, family, STALE, REASON_SILENT))
         return np.concatenate(out)
+
+    def silent(self) -> list[str]:
+        """Streams that fell silent since the last call, as of the last timer."""
+        out, self._silent_streams = self._silent_streams, []
+        return out
 
     def connection(
         self, number: int, state: int, families: int, symbols: Sequence[str], offset_ns: int,
         arrival_ns: int,
     ) -> Rows:  # fmt: skip
-        """A connection row; behind a cut one, a new epoch for all it carried: the book waits for a
-        snapshot, the tape goes on with a gap that its epoch number shows."""
+        """A connection row. Behind a cut one, new epochs for all that nobody carries now: the book
+        waits for a snapshot, the tape is STALE until it is connected again or speaks. Two
+        connections, with numbers of their own, may carry the same (`Session.connection`)."""
         arrival_ns = self._stamp(arrival_ns)
         out = [self._row(arrival_ns, CONNECTION, ALL, id=number, a=state, b=families, c=offset_ns)]
-        if state == CUT:
-            for symbol in symbols:
-                s = self._index[symbol]
-                if families & BOOK_FAMILY:
+        carried = [self._index[symbol] for symbol in symbols]
+        if state == CONNECTED:
+            for s, family in self._carriers.connected(number, families, carried):
+                if s in self._halted:
+                    continue
+                streams = self._family_streams[family]
+                if self._rates[s, streams[0], R_HEARD_NS] == 0:
+                    watch_anew(self._rates, s, streams, arrival_ns)
+                if family == TAPE and self._sync[s, S_TAPE_STATE] == STALE:
+                    out += self._tape(s, SYNCED, REASON_RESUMED, arrival_ns, anew=False)
+        elif state == CUT:
+            for s, family in self._carriers.cut(number, families, carried):
+                watch_anew(self._rates, s, self._family_streams[family], 0)
+                if family == BOOK:
                     out.append(self._distrust(s, REASON_CUT, arrival_ns))
-                if families & TAPE_FAMILY:
-                    self._sync[s, S_TAPE_EPOCH] += 1
-                    self._sync[s, S_TRADE_ID] = -1
-                    out.append(self._epoch(arrival_ns, s, TAPE, SYNCED, REASON_CUT))
+                else:
+                    out += self._tape(s, STALE, REASON_CUT, arrival_ns)
         return np.concatenate(out)
+
+    def _tape(
+        self, s: int, state: int, reason: int, arrival_ns: int, anew: bool = True
+    ) -> list[Rows]:
+        """A tape's new state; `anew`: in a new epoch, that begins with whatever trade comes."""
+        if anew:
+            self._sync[s, S_TAPE_EPOCH] += 1
+            self._sync[s, S_TRADE_ID] = -1
+        self._sync[s, S_TAPE_STATE] = state
+        return [self._epoch(arrival_ns, s, TAPE, state, reason)]
 
     def control(self, control_field: int, value: int, arrival_ns: int) -> Rows:
         """A control row: model, strategy or bill version, kill switch (market/rows.py)."""
@@ -246,13 +273,71 @@ class BinanceSession:
         joined in passing: no new epoch."""
         s = self._index[symbol]
         if self._sync[s, S_BOOK_STATE] != RESYNCING and s not in self._resyncs:
-            self._resyncs[s] = _Resync(refresh_id=int(self._sync[s, S_LAST_ID]))
+            self._resyncs.begin(s, self._last_ns, int(self._sync[s, S_LAST_ID]))
 
     def _distrust(self, s: int, reason: int, arrival_ns: int) -> Rows:
         self._sync[s, S_BOOK_STATE] = RESYNCING
         self._sync[s, S_BOOK_EPOCH] += 1
-        self._resyncs[s] = _Resync()
+        self._resyncs.begin(s, arrival_ns)
         return self._epoch(arrival_ns, s, BOOK, RESYNCING, reason)
+
+    # Answers to other requests
+
+    def receive_answer(self, kind: str, symbol: str, body: bytes, arrival_ns: int) -> Rows:
+        """METRIC rows of a poll's answer, each value once; INSTRUMENT rows of the venue's list,
+        each with the epochs that it breaks: a changed step distrusts book and tape, a halt keeps
+        the book from being joined until it is over."""
+        arrival_ns = self._stamp(arrival_ns)
+        out = [empty_rows()]
+        try:
+            if kind == INSTRUMENTS_KIND:
+                known = {i.symbol: i for i in self._instruments}
+                for instrument in list(changes(body, known, self.market)):
+                    out += self._change(instrument, arrival_ns)
+            elif kind in METRIC_KINDS:
+                out += self._metrics(kind, symbol, body, arrival_ns)
+            else:
+                self._counts[OUTCOME_NAMES.index("unsupported")] += 1
+        except (ValueError, RecursionError):
+            self._counts[OUTCOME_NAMES.index("malformed")] += 1
+        return np.concatenate(out)
+
+    def _metrics(self, kind: str, symbol: str, body: bytes, arrival_ns: int) -> list[Rows]:
+        out = []
+        for metric in metrics(kind, symbol, body):
+            s = self._index.get(metric.symbol, -1)
+            key = (s, metric.field)
+            if s < 0 or metric.as_of_ns <= self._as_of.get(key, -1):
+                continue
+            self._as_of[key] = metric.as_of_ns
+            bits = int(np.float64(metric.value).view(np.int64))
+            out.append(self._row(arrival_ns, METRIC, s, id=metric.as_of_ns, a=metric.field, b=bits))
+        return out
+
+    def _change(self, now: Instrument, arrival_ns: int) -> list[Rows]:
+        """An instrument's next version, and the epochs that it breaks."""
+        s = self._index[now.symbol]
+        was, self._instruments[s] = self._instruments[s], now
+        a, b, c, d = now.steps
+        out = [
+            self._row(arrival_ns, INSTRUMENT, s, id=now.version, id2=now.status, a=a, b=b, c=c, d=d)
+        ]
+        halted, was_halted = now.status != TRADING, was.status != TRADING
+        rescaled = now.steps != was.steps
+        self._scales[s] = now.steps
+        if halted != was_halted:
+            (self._halted.add if halted else self._halted.discard)(s)
+            for family, streams in self._family_streams.items():
+                watched = not halted and self._carriers.carried(s, family)
+                watch_anew(self._rates, s, streams, arrival_ns if watched else 0)
+        if halted and not was_halted:
+            out.append(self._distrust(s, REASON_HALTED, arrival_ns))
+            out += self._tape(s, STALE, REASON_HALTED, arrival_ns)
+        elif rescaled or was_halted:
+            reason = REASON_RESCALED if rescaled else REASON_RESUMED
+            out.append(self._distrust(s, reason, arrival_ns))
+            out += self._tape(s, STALE if halted else SYNCED, reason, arrival_ns)
+        return out
 
     # Frames
 
@@ -278,53 +363,34 @@ class BinanceSession:
             self._scratch = np.zeros((2 * room, WORDS), np.int64)
         n, self._seq = decode(
             buf, starts, arrival_ns, self._seq, self._table, self._names, self._scales, self._sync,
-            self._rule, self.tape == "aggTrade", self._scratch, self._scratch.reshape(-1),
-            self._counts, self._last_bad, self._fields,
+            self._rates, self._rule, self.tape == "aggTrade", self._scratch,
+            self._scratch.reshape(-1), self._counts, self._last_bad, self._fields,
         )  # fmt: skip
         rows = as_rows(self._scratch[:n].copy())
-        if self._resyncs or (self._sync[:, S_BOOK_STATE] == RESYNCING).any():
-            self._hold(rows)
+        if len(self._resyncs) or (self._sync[:, S_BOOK_STATE] == RESYNCING).any():
+            self._resyncs.hold(rows, self._last_ns)
         return rows
 
     def last_bad(self, outcome: str) -> int:
-        """Index, within its batch, of the last frame with that outcome; -1 if there was none."""
+        """Index of the last frame of the last batch with that outcome; -1 if there was none."""
         return int(self._last_bad[OUTCOME_NAMES.index(outcome)])
 
-    def _hold(self, rows: Rows) -> None:
-        """Keep the diffs of books that wait for a snapshot: it will need them."""
-        keep = np.zeros(len(self._instruments), np.bool_)
-        keep[list(self._resyncs)] = True
-        for head in held_heads(as_words(rows), keep).tolist():
-            resync = self._resyncs.setdefault(int(rows["symbol"][head]), _Resync())
-            resync.held.append(rows[head : head + 1 + int(rows["count"][head])].copy())
-            if len(resync.held) > MAX_HELD:
-                del resync.held[: MAX_HELD // 2]
-
     def wanted(self) -> list[SnapshotRequest]:
-        """Snapshots to fetch now: books that wait and have seen a diff since (an earlier snapshot
-        could not be joined), or that stand and want a fresh one."""
-        out = []
-        for s, resync in self._resyncs.items():
-            if not resync.asked and (resync.held or resync.refresh_id >= 0):
-                resync.asked = True
-                symbol = self._instruments[s].symbol
-                out.append(SnapshotRequest(symbol, self.levels, resync.attempt))
-        return out
+        """Snapshots to fetch now, none of an instrument that is halted."""
+        return self._resyncs.wanted(list(self._index), self.levels, self._halted)
 
     def snapshot_failed(self, symbol: str) -> None:
         """The fetch came to nothing; `wanted` will name it again with the next attempt."""
-        resync = self._resyncs.get(self._index[symbol])
-        if resync is not None:
-            resync.asked = False
-            resync.attempt += 1
+        self._resyncs.failed(self._index[symbol])
 
     def receive_snapshot(self, symbol: str, body: bytes, levels: int, arrival_ns: int) -> Rows:
         """The snapshot, the held diffs that join it (again, marked REJOINED) and, unless the book
         stood all the while, the epoch that is SYNCED; no row where it cannot join."""
         s = self._index[symbol]
-        resync = self._resyncs.get(s)
-        if resync is None:
-            return empty_rows()  # joined meanwhile: an answer that nobody waits for
+        if s not in self._resyncs and self._sync[s, S_BOOK_STATE] == RESYNCING:
+            self._resyncs.begin(s, arrival_ns)  # it broke without a diff to hold
+        if s not in self._resyncs or s in self._halted:
+            return empty_rows()  # joined or halted meanwhile: an answer that nobody waits for
         arrival_ns = self._stamp(arrival_ns)
         scratch = np.zeros((len(body) // 40 + 8, WORDS), np.int64)
         n = decode_snapshot(
@@ -335,40 +401,24 @@ class BinanceSession:
             self._counts[OUTCOME_NAMES.index("malformed")] += 1
             self.snapshot_failed(symbol)
             return empty_rows()
-        snapshot = as_rows(scratch[:n])
-        known, first = int(snapshot["id"][0]), 1
-        if known < resync.refresh_id:  # the diffs between the two were not kept
-            self.snapshot_failed(symbol)
+        joined = self._resyncs.join(s, as_rows(scratch[:n]), arrival_ns)
+        if joined is None:
             return empty_rows()
-        joined: list[Rows] = []
-        for position, held in enumerate(resync.held):
-            head = held[0]
-            verdict = follow(
-                first, known, int(head["id2"]), int(head["id"]), int(head["a"]), self._rule
-            )
-            if verdict == BREAK:
-                # Too old for what was held, or a gap in what was held: only what came behind the
-                # break can still join the next snapshot.
-                del resync.held[:position]
-                self.snapshot_failed(symbol)
-                return empty_rows()
-            if verdict != REPEAT:
-                again = held.copy()
-                again["flags"][0] = (int(again["flags"][0]) & ~HELD) | REJOINED
-                joined.append(again)
-                known, first = int(head["id"]), 0
-        for block in (snapshot, *joined):
+        blocks, self._sync[s, S_LAST_ID], self._sync[s, S_FIRST] = joined
+        for block in blocks:
             block["arrival_ns"][0] = arrival_ns
             block["seq"][0] = self._seq
             self._seq += 1
-        del self._resyncs[s]
-        self._sync[s, S_LAST_ID], self._sync[s, S_FIRST] = known, first
         if self._sync[s, S_BOOK_STATE] != RESYNCING:
-            return np.concatenate([snapshot, *joined])
+            return np.concatenate(blocks)
         self._sync[s, S_BOOK_STATE] = SYNCED
-        self._sync[s, S_BOOK_SEEN_NS] = arrival_ns
+        watch_anew(self._rates, s, (DEPTH_STREAM,), arrival_ns)
         epoch = self._epoch(arrival_ns, s, BOOK, SYNCED, REASON_JOINED)
-        return np.concatenate([snapshot, *joined, epoch])
+        return np.concatenate([*blocks, epoch])
+
+    def tape_state(self, symbol: str) -> int:
+        """SYNCED, or STALE: cut, silent or halted."""
+        return int(self._sync[self._index[symbol], S_TAPE_STATE])
 
     def book_id(self, symbol: str) -> int:
         """Last update id of a book, for tests and tools."""

@@ -262,65 +262,69 @@ def skip_value(buf: Bytes, pos: int, end: int) -> int:
 def levels(
     buf: Bytes, pos: int, end: int, flat: NDArray[np.int64], at: int, room: int,
     tick_decimals: int, tick_units: int, lot_decimals: int, lot_units: int,
-) -> tuple[int, int, int]:  # fmt: skip
-    """(count, left out, next position) of `[["price","size"], …]`; pairs are written to flat[at],
-    flat[at+1], … Further elements of a level (spot once sent an empty list there) are skipped.
-    Levels off the price grid are left out: orders that rest from before a tick size grew stay in
-    the venue's book, far away (seen on CTKUSDT, July 2021), and no ladder of today's ticks can hold
-    them."""
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """(count, left out, how many came before the first of those, next position) of
+    `[["price","size"], …]`; pairs are written to flat[at], flat[at+1], … Further elements of a
+    level (spot once sent an empty list there) are skipped. Levels off the price grid are left out:
+    orders that rest from before a tick size grew stay in the venue's book, far away (seen on
+    CTKUSDT, July 2021), and no ladder of today's ticks can hold them. Those that say an order is
+    gone (size 0) are not counted."""
     count = 0
     left_out = 0
+    before = -1
     pos = expect(buf, pos, end, OPEN_BRACKET)
     if pos == FAIL:
-        return 0, 0, FAIL
+        return 0, 0, 0, FAIL
     pos = blank(buf, pos, end)
     if pos < end and buf[pos] == CLOSE_BRACKET:
-        return 0, 0, pos + 1
+        return 0, 0, 0, pos + 1
     while True:
         pos = expect(buf, pos, end, OPEN_BRACKET)
         if pos == FAIL or count == room:
-            return 0, 0, FAIL
+            return 0, 0, 0, FAIL
         pos = expect(buf, pos, end, QUOTE_MARK)
         if pos == FAIL:
-            return 0, 0, FAIL
+            return 0, 0, 0, FAIL
         price, pos = decimal(buf, pos, end, tick_decimals, tick_units)
         on_grid = pos >= 0
         if not on_grid:
             if pos == FAIL:
-                return 0, 0, FAIL
+                return 0, 0, 0, FAIL
             pos = behind(pos)
         elif price == 0:
-            return 0, 0, FAIL
+            return 0, 0, 0, FAIL
         pos = expect(buf, pos, end, COMMA)
         if pos == FAIL:
-            return 0, 0, FAIL
+            return 0, 0, 0, FAIL
         pos = expect(buf, pos, end, QUOTE_MARK)
         if pos == FAIL:
-            return 0, 0, FAIL
+            return 0, 0, 0, FAIL
         size, pos = decimal(buf, pos, end, lot_decimals, lot_units)
         if pos < FAIL:
             pos = behind(pos)  # a remainder of less than a lot, as old: what can be traded counts
         if pos == FAIL:
-            return 0, 0, FAIL
+            return 0, 0, 0, FAIL
         if on_grid:
             flat[at + 2 * count] = price
             flat[at + 2 * count + 1] = size
             count += 1
-        else:
+        elif size > 0:
+            if left_out == 0:
+                before = count
             left_out += 1
         pos = blank(buf, pos, end)
         while pos < end and buf[pos] == COMMA:
             pos = skip_value(buf, pos + 1, end)
             if pos == FAIL:
-                return 0, 0, FAIL
+                return 0, 0, 0, FAIL
             pos = blank(buf, pos, end)
         if pos >= end or buf[pos] != CLOSE_BRACKET:
-            return 0, 0, FAIL
+            return 0, 0, 0, FAIL
         pos = blank(buf, pos + 1, end)
         if pos >= end:
-            return 0, 0, FAIL
+            return 0, 0, 0, FAIL
         if buf[pos] == CLOSE_BRACKET:
-            return count, left_out, pos + 1
+            return count, left_out, count if left_out == 0 else before, pos + 1
         if buf[pos] != COMMA:
-            return 0, 0, FAIL
+            return 0, 0, 0, FAIL
         pos += 1

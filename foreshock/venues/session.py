@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.market.instruments import Instrument
-from foreshock.market.rows import Rows
+from foreshock.market.rows import BOOK, TAPE, Rows
+
+# Bits of a set of stream families.
+BOOK_FAMILY: Final = 1 << BOOK
+TAPE_FAMILY: Final = 1 << TAPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,18 @@ class Session(Protocol):
         that becomes SYNCED; none where it cannot join (then `wanted` asks again)."""
 
     def timer(self, arrival_ns: int) -> Rows:
-        """A timer row, and the epochs of books that fell silent."""
+        """A timer row, and the epochs of books and tapes that fell silent."""
 
     def connection(
         self, number: int, state: int, families: int, symbols: Sequence[str], offset_ns: int,
         arrival_ns: int,
     ) -> Rows:  # fmt: skip
-        """A connection row; behind a cut one, the epochs of all it carried."""
+        """A connection row; behind a cut one, the epochs of all that nobody carries any more.
+
+        CONNECTED says that connection `number` carries these families of these symbols from now on,
+        CUT that it does no more. Two connections may carry the same at once, each with a number of
+        its own: what both deliver is one stream of rows, and the cut of either breaks no epoch. A
+        shell that changes sockets under one number need not say so at all."""
 
     def resync(self, symbol: str, reason: int, arrival_ns: int) -> Rows:
         """Distrust a book from outside: crossed, or out of the range that is known."""

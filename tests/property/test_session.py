@@ -1,8 +1,10 @@
-"""Diffs, losses, doubles, reorderings, cuts and snapshots in any order: a state machine."""
+"""Diffs, trades, losses, doubles, reorderings, overlaps, cuts, silences, halts and snapshots in any
+order: a state machine."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -13,23 +15,69 @@ from foreshock.engine.step import Engine
 from foreshock.market import ladder as books
 from foreshock.market.instruments import SPOT, USDM
 from foreshock.market.rows import (
+    BOOK,
+    CONNECTED,
     CUT,
     EPOCH,
     REASON_RANGE,
     RESYNCING,
     STALE,
     SYNCED,
+    TAPE,
     Rows,
     heads,
 )
-from foreshock.venues.binance import BOOK_FAMILY, BinanceSession
+from foreshock.venues.binance import BOOK_FAMILY, TAPE_FAMILY, BinanceSession
+from foreshock.venues.silence import TAPE_FLOOR_NS
 from tests.reference.book import Continuity, Diff
+from tests.reference.silence import RateTwin
 from tests.reference.venue import Venue
 
 SECOND = 1_000_000_000
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "XRPUSDT"]
 symbols = st.sampled_from(SYMBOLS)
+some = st.sets(symbols, min_size=1)
+numbers = st.integers(1, 3)
+families = st.sampled_from((BOOK, TAPE))
 STALE_AFTER = 15 * SECOND
+
+
+FAMILIES = {BOOK: BOOK_FAMILY, TAPE: TAPE_FAMILY}
+
+
+@dataclass
+class Tape:
+    """What is expected of a symbol's tape."""
+
+    state: int = SYNCED
+    epoch: int = 1
+    last: int = -1
+
+    def trade(self, trade_id: int) -> bool:
+        """A trade arrived: whether it is new. A jump of ids is a new epoch."""
+        if trade_id <= self.last:
+            return False
+        if self.last >= 0 and trade_id > self.last + 1:
+            self.epoch += 1
+        self.last, self.state = trade_id, SYNCED
+        return True
+
+    def anew(self, state: int) -> None:
+        """A new epoch, that goes on with whatever comes."""
+        self.state, self.epoch, self.last = state, self.epoch + 1, -1
+
+
+def exchange_info(stopped: set[str]) -> bytes:
+    """The venue's list, with what trades and what does not."""
+    steps = [
+        {"filterType": "PRICE_FILTER", "tickSize": "0.01"},
+        {"filterType": "LOT_SIZE", "stepSize": "0.001"},
+    ]
+    told = [
+        {"symbol": s, "status": "BREAK" if s in stopped else "TRADING", "filters": steps}
+        for s in SYMBOLS
+    ]
+    return json.dumps({"symbols": told}).encode()
 
 
 class BooksUnderLosses(RuleBasedStateMachine):
@@ -42,7 +90,15 @@ class BooksUnderLosses(RuleBasedStateMachine):
         self.session = BinanceSession(self.venue.instruments(), stale_after_ns=STALE_AFTER)
         self.engine = Engine(self.venue.instruments())
         self.expected = {s: Continuity(market) for s in SYMBOLS}
-        self.seen_ns = dict.fromkeys(SYMBOLS, 0)
+        self.tapes = {s: Tape() for s in SYMBOLS}
+        self.rates = {
+            (s, family): RateTwin(floor_ns)
+            for s in SYMBOLS
+            for family, floor_ns in ((BOOK, STALE_AFTER), (TAPE, TAPE_FLOOR_NS))
+        }
+        self.carriers: dict[tuple[str, int], set[int]] = {key: set() for key in self.rates}
+        self.halted: set[str] = set()
+        self.told: set[tuple[str, bool]] = set()
         self.wire: dict[str, list[bytes]] = {s: [] for s in SYMBOLS}
         self.sent: dict[str, list[bytes]] = {s: [] for s in SYMBOLS}
         self.now = 1_700_000_000 * SECOND
@@ -66,7 +122,7 @@ class BooksUnderLosses(RuleBasedStateMachine):
             data = json.loads(frame)["data"]
             book = self.expected[symbol]
             if book.diff(Diff(data["U"], data["u"], data.get("pu", -1))) != "repeat":
-                self.seen_ns[symbol] = self.now
+                self.rates[symbol, BOOK].heard(self.now)
         stamps = np.full(len(frames), self.now, np.int64)
         touched = tuple({symbol for symbol, _ in frames})
         self.feed(self.session.receive([frame for _, frame in frames], stamps), touched)
@@ -114,10 +170,30 @@ class BooksUnderLosses(RuleBasedStateMachine):
     @rule(symbol=symbols, late=st.booleans())
     def other_frames_arrive(self, symbol: str, late: bool) -> None:
         self.now += 1
-        frames = [self.venue.trade(symbol), self.venue.quote(symbol), b'{"e":"depthUpdate"']
+        frames = [self.venue.trade(symbol), self.venue.quote(symbol), b'{"e":"depthUpdate"',
+                  self.venue.kline(symbol), self.venue.liquidation(symbol)]  # fmt: skip
         if late:
             frames.reverse()
-        self.feed(self.session.receive(frames, np.full(3, self.now, np.int64)), ())
+        self.tape_speaks(symbol, self.venue.trade_id[symbol])
+        self.feed(self.session.receive(frames, np.full(5, self.now, np.int64)), (symbol,))
+
+    def tape_speaks(self, symbol: str, trade_id: int) -> None:
+        if self.tapes[symbol].trade(trade_id):
+            self.rates[symbol, TAPE].heard(self.now)
+
+    @rule(symbol=symbols)
+    def a_trade_is_lost(self, symbol: str) -> None:
+        self.venue.trade(symbol)
+
+    @rule(symbol=symbols, n=st.integers(1, 4))
+    def two_sockets_bring_the_same_trades(self, symbol: str, n: int) -> None:
+        self.now += 1
+        frames = []
+        for _ in range(n):
+            frames.append(self.venue.trade(symbol))
+            self.tape_speaks(symbol, self.venue.trade_id[symbol])
+        copies = [*frames, *frames]
+        self.feed(self.session.receive(copies, np.full(2 * n, self.now, np.int64)), (symbol,))
 
     # Snapshots, cuts, silence
 
@@ -128,9 +204,9 @@ class BooksUnderLosses(RuleBasedStateMachine):
         update_id = ids[max(0, len(ids) - 1 - old)]
         body = self.venue.snapshot(symbol, update_id)
         was = self.expected[symbol].state
-        joins = self.expected[symbol].snapshot(update_id)
+        joins = symbol not in self.halted and self.expected[symbol].snapshot(update_id)
         if joins:
-            self.seen_ns[symbol] = self.now
+            self.rates[symbol, BOOK].watch(self.now)
         rows = self.session.receive_snapshot(symbol, body, 1000, self.now)
         assert (len(rows) > 0) == joins
         assert was == RESYNCING or not joins
@@ -141,13 +217,53 @@ class BooksUnderLosses(RuleBasedStateMachine):
         self.session.wanted()
         self.session.snapshot_failed(symbol)
 
-    @rule(cut=st.sets(symbols, min_size=1))
-    def a_socket_is_cut(self, cut: set[str]) -> None:
-        for symbol in cut:
+    @rule(number=numbers, family=families, some=some)
+    def a_socket_is_connected(self, number: int, family: int, some: set[str]) -> None:
+        for symbol in some:
+            self.carriers[symbol, family].add(number)
+            if not self.rates[symbol, family].heard_ns and symbol not in self.halted:
+                self.rates[symbol, family].watch(self.now)
+            if family == TAPE and symbol not in self.halted:
+                self.tapes[symbol].state = SYNCED
+        bit = FAMILIES[family]
+        rows = self.session.connection(number, CONNECTED, bit, sorted(some), 0, self.now)
+        self.feed(rows, tuple(some) if family == TAPE else ())
+
+    @rule(number=numbers, family=families, some=some)
+    def a_socket_is_cut(self, number: int, family: int, some: set[str]) -> None:
+        """What another socket carries goes on without an epoch."""
+        broken = []
+        for symbol in some:
+            self.carriers[symbol, family].discard(number)
+            if self.carriers[symbol, family]:
+                continue
+            broken.append(symbol)
+            self.rates[symbol, family].watch(0)
+            if family == BOOK:
+                self.expected[symbol].distrust()
+                self.wire[symbol].clear()
+            else:
+                self.tapes[symbol].anew(STALE)
+        bit = FAMILIES[family]
+        rows = self.session.connection(number, CUT, bit, sorted(some), 0, self.now)
+        self.feed(rows, tuple(broken))
+
+    @rule(stopped=st.sets(symbols, max_size=2))
+    def the_venue_says_who_trades(self, stopped: set[str]) -> None:
+        """A halt distrusts a book and keeps it from being joined; its end begins anew."""
+        changed = self.halted ^ stopped
+        for symbol in changed:
             self.expected[symbol].distrust()
-            self.wire[symbol].clear()
-        rows = self.session.connection(1, CUT, BOOK_FAMILY, sorted(cut), 0, self.now)
-        self.feed(rows, tuple(cut))
+            self.tapes[symbol].anew(STALE if symbol in stopped else SYNCED)
+            for family in FAMILIES:
+                watched = symbol not in stopped and self.carriers[symbol, family]
+                self.rates[symbol, family].watch(self.now if watched else 0)
+        self.halted = stopped
+        body = exchange_info(stopped)
+        self.feed(self.session.receive_answer("instruments", "", body, self.now), tuple(changed))
+        for symbol in sorted(stopped):
+            self.receive([(symbol, self.venue.diff(symbol))])
+            self.a_snapshot_arrives(symbol, 0)
 
     @rule(symbol=symbols)
     def a_book_is_distrusted(self, symbol: str) -> None:
@@ -155,13 +271,25 @@ class BooksUnderLosses(RuleBasedStateMachine):
             self.expected[symbol].distrust()
         self.feed(self.session.resync(symbol, REASON_RANGE, self.now), (symbol,))
 
-    @rule(wait_s=st.sampled_from((1, 10, 16)))
+    @rule(wait_s=st.sampled_from((1, 10, 16, 61, 245)))
     def time_goes_on(self, wait_s: int) -> None:
         self.now += wait_s * SECOND
-        silent = [s for s in SYMBOLS if self.seen_ns[s] < self.now - STALE_AFTER]
-        for symbol in silent:
-            self.expected[symbol].silent()
-        self.feed(self.session.timer(self.now), tuple(silent))
+        silent = {
+            key
+            for key, rate in self.rates.items()
+            if rate.silent(self.now) and key[0] not in self.halted
+        }
+        for symbol, family in silent:
+            if family == BOOK:
+                self.expected[symbol].silent()
+            else:
+                self.tapes[symbol].state = STALE
+        self.feed(self.session.timer(self.now), tuple(symbol for symbol, _ in silent))
+        named = {(name.split("@")[0].upper(), "depth" in name) for name in self.session.silent()
+                 if "depth" in name or "trade" in name}  # fmt: skip
+        now_silent = {(symbol, family == BOOK) for symbol, family in silent}
+        assert named == now_silent - self.told
+        self.told = now_silent
 
     @precondition(lambda self: any(b.state == RESYNCING for b in self.expected.values()))
     @rule(symbol=symbols)
@@ -169,6 +297,8 @@ class BooksUnderLosses(RuleBasedStateMachine):
         """One diff that arrives and a snapshot of now are always enough, whatever went before."""
         if self.expected[symbol].state != RESYNCING:
             return
+        assert not {request.symbol for request in self.session.wanted()} & self.halted
+        self.the_venue_says_who_trades(set())
         epoch = self.expected[symbol].epoch
         self.wire[symbol].clear()
         self.receive([(symbol, self.venue.diff(symbol))])
@@ -186,7 +316,9 @@ class BooksUnderLosses(RuleBasedStateMachine):
         states = self.session.states().tolist()
         for s, symbol in enumerate(SYMBOLS):
             book = self.expected[symbol]
-            assert states[s] == [book.state, book.epoch, 1]
+            tape = self.tapes[symbol]
+            assert states[s] == [book.state, book.epoch, tape.epoch]
+            assert self.session.tape_state(symbol) == tape.state
             info = self.engine.ladder.info[s]
             assert (info[books.I_STATE], info[books.I_EPOCH]) == (book.state, book.epoch)
 
@@ -216,7 +348,7 @@ class BooksUnderLosses(RuleBasedStateMachine):
 
 TestBooksUnderLosses = BooksUnderLosses.TestCase
 TestBooksUnderLosses.settings = settings(
-    max_examples=60,
+    max_examples=80,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

@@ -1,5 +1,5 @@
-"""The slow twin of venues/scan.py and venues/binance_frames.py: Python's own JSON, regular
-expressions and Decimal, one frame at a time.
+"""The slow twin of venues/scan.py, reals.py and binance_frames.py with its parts: Python's own
+JSON, regular expressions and Decimal, one frame at a time.
 
 What "the same" means, where JSON leaves it open:
 
@@ -7,25 +7,31 @@ What "the same" means, where JSON leaves it open:
 2. Strings are compared as spelled; an escape in a key or symbol makes it another key or symbol.
 3. A key of those that are read must not come twice in a payload; other keys may.
 4. Values that are skipped may be nested 60 deep; NaN and Infinity are no JSON.
-5. Integers have at most 18 digits, decimals at most 18 with the zeros that the grid adds.
+5. Integers have at most 18 digits, decimals at most 18 with the zeros that the grid adds; those on
+   no grid have at most 18 of significance and 18 behind the point.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import struct
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from foreshock.market.instruments import Instrument
 from foreshock.market.rows import (
+    BAR,
     BOOK,
     DEPTH,
     EPOCH,
     HELD,
+    LIQUIDATION,
+    MARK,
     QUOTE,
     REASON_GAP,
+    REASON_RESCALED,
     REASON_RESUMED,
     RESYNCING,
     SELL,
@@ -34,22 +40,36 @@ from foreshock.market.rows import (
     TAPE,
     TRADE,
     Rows,
+    as_words,
     heads,
     levels_of,
 )
 from tests.reference.book import Continuity, Diff
 
-READ = {*map(chr, range(65, 123)), "pu"}  # keys whose double would be ambiguous
+READ = {*map(chr, range(65, 123)), "pu", "ap"}  # keys whose double would be ambiguous
 ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})')
 PLAIN = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 INTEGER = re.compile(r"(?:0|[1-9][0-9]{0,17})")
 DEEPEST = 60
 LATEST_MS = (2**63 - 1) // 1_000_000
 LARGEST = 4_000_000
+AHEAD_MS = 3_600_000
+EVENTS = (
+    "trade", "aggTrade", "depthUpdate", "bookTicker", "kline", "markPriceUpdate", "forceOrder",
+)  # fmt: skip
+REAL = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?")
+SIGNED = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+INTERVAL = re.compile(r"([1-9][0-9]{0,2})([smhdw])")
+UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+SECOND = 1_000_000_000
+LATE = 2**62  # an arrival for whoever has none
 
 
 class MalformedError(Exception):
     """Not the JSON, or not the payload, that it must be."""
+
+
+NEAR = 20  # levels of a side that must lie on the grid
 
 
 class BadNumberError(Exception):
@@ -84,7 +104,10 @@ def lines_of(rows: Rows) -> list[Line]:
         row = rows[head]
         names = ("kind", "flags", "symbol", "event_ns", "id", "id2", "a", "b", "c", "d")
         sides: list[list[tuple[int, int]]] = [[], []]
-        if row["count"]:
+        if row["kind"] == BAR:
+            flat = as_words(rows[head + 1 : head + 2]).reshape(-1, 2)
+            sides[0] = [(int(t), int(q)) for t, q in flat]
+        elif row["count"]:
             sides = [[(int(t), int(q)) for t, q in side] for side in levels_of(rows, head)]
         out.append(Line(*(int(row[name]) for name in names), *sides))
     return out
@@ -127,6 +150,37 @@ def _integer(value: Any) -> int:
     return int(value)
 
 
+def real_bits(text: Any) -> int:
+    """The int64 with the bits of a quoted decimal's float64."""
+    if isinstance(text, Number) or not isinstance(text, str):
+        raise MalformedError
+    match = REAL.fullmatch(text)
+    if match is None:
+        raise MalformedError
+    fraction = (match[2] or "").rstrip("0")
+    if len(fraction) > 18 or len((match[1] + fraction).lstrip("0")) > 18:
+        raise MalformedError
+    return int(struct.unpack("<q", struct.pack("<d", float(text)))[0])
+
+
+@dataclass
+class LowIds:
+    """Ids of one stream that were no news, and how many of them followed each other."""
+
+    last: int = 0
+    run: int = 0
+
+    def believed(self, new: int, follows: bool, arrival: int, heard: int, event: int) -> bool:
+        """Whether ids like this one begin a new count: eight in a row, fresh, and nothing else for
+        half a minute."""
+        if new == self.last:
+            return False
+        self.run = self.run + 1 if follows else 1
+        self.last = new
+        fresh = event == 0 or event > arrival - 10 * SECOND
+        return fresh and self.run >= 8 and arrival - heard > 30 * SECOND
+
+
 def on_grid(text: Any, decimals: int, units: int) -> tuple[int, bool]:
     """(whole steps, whether that is all of it) of a quoted decimal."""
     if isinstance(text, Number) or not isinstance(text, str):
@@ -152,11 +206,15 @@ class FrameTwin:
     books: list[Continuity] = field(default_factory=list)
     tape_epoch: list[int] = field(default_factory=list)
     trade_id: list[int] = field(default_factory=list)
+    tape_state: list[int] = field(default_factory=list)
+    newest: dict[tuple[str, int], tuple[int, ...]] = field(default_factory=dict)
+    heard: dict[tuple[str, int], int] = field(default_factory=dict)
+    low: dict[tuple[str, int], LowIds] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.instruments)
         self.books = [Continuity(self.market) for _ in range(n)]
-        self.tape_epoch, self.trade_id = [0] * n, [-1] * n
+        self.tape_epoch, self.trade_id, self.tape_state = [0] * n, [-1] * n, [SYNCED] * n
 
     def start(self) -> None:
         """A session began."""
@@ -164,8 +222,28 @@ class FrameTwin:
             book.start()
             self.tape_epoch[s] += 1
 
-    def read(self, frame: bytes) -> tuple[str, list[Line]]:
+    def _anew(self, kind: str, s: int, new: int, follows: bool, event_ns: int) -> bool:
+        low = self.low.setdefault((kind, s), LowIds())
+        heard = self.heard.get((kind, s), 0)
+        return low.believed(new, follows, self.arrival_ns, heard, event_ns)
+
+    def _later(self, kind: str, s: int, *when: int) -> bool:
+        """Whether a frame that has no id is news: later than the last, by the venue's time."""
+        if when <= self.newest.get((kind, s), (-1,)):
+            return False
+        self.newest[kind, s] = when
+        return True
+
+    def _stamp(self, value: Any) -> int:
+        """The venue's time, ms, that a row needs."""
+        stamp = _integer(value)
+        if stamp > LATEST_MS or stamp * 1_000_000 - AHEAD_MS * 1_000_000 > self.arrival_ns:
+            raise MalformedError
+        return stamp
+
+    def read(self, frame: bytes, arrival_ns: int = LATE) -> tuple[str, list[Line]]:
         """(outcome, rows) of one frame."""
+        self.arrival_ns = arrival_ns
         if len(frame) > LARGEST:
             return "oversized", []
         try:
@@ -182,7 +260,7 @@ class FrameTwin:
             raise MalformedError
         event = payload.get("e")
         if self._is_text(event):
-            if event not in ("trade", "aggTrade", "depthUpdate", "bookTicker"):
+            if event not in EVENTS:
                 return "unsupported", []
         elif self._is_text(payload.get("B")) and self._is_text(payload.get("A")):
             event = "bookTicker"
@@ -190,19 +268,38 @@ class FrameTwin:
             return "answer", []
         else:
             return "unsupported", []
-        symbol = payload.get("s")
+        order = payload
+        if event == "forceOrder":
+            order = self._within(payload.get("o"))
+        symbol = order.get("s")
         if not self._is_text(symbol):
             raise MalformedError
         s = next((k for k, i in enumerate(self.instruments) if i.symbol == symbol), -1)
         if s < 0:
             return "unknown_symbol", []
-        if event == "depthUpdate":
-            return self._depth_update(s, payload)
-        if event == "bookTicker":
-            return self._book_ticker(s, payload)
-        if event != self.tape:
+        if event in ("trade", "aggTrade") and event != self.tape:
             return "unsupported", []
-        return self._trade(s, payload)
+        reader, members = {
+            "depthUpdate": (self._depth_update, payload),
+            "bookTicker": (self._book_ticker, payload),
+            "kline": (self._kline, payload),
+            "markPriceUpdate": (self._mark_price, payload),
+            "forceOrder": (self._liquidation, order),
+        }.get(event, (self._trade, payload))
+        outcome, lines = reader(s, members)
+        if outcome in ("ok", "no_trade"):
+            self.heard[event, s] = self.arrival_ns
+        return outcome, lines
+
+    @staticmethod
+    def _within(value: Any) -> Members:
+        """An object within the payload, none of whose keys comes twice."""
+        if not isinstance(value, Members):
+            raise MalformedError
+        names = [name for name, _ in value if name in READ]
+        if len(names) != len(set(names)):
+            raise MalformedError
+        return value
 
     @staticmethod
     def _is_text(value: Any) -> bool:
@@ -260,10 +357,16 @@ class FrameTwin:
             if fills < 1:
                 raise MalformedError
         if trade_id <= self.trade_id[s]:
-            return "repeated", []
-        gap = self.trade_id[s] >= 0 and trade_id > self.trade_id[s] + 1
+            low = self.low.get((self.tape, s), LowIds()).last
+            event_ns = self._event_ns(payload)
+            if not self._anew(self.tape, s, trade_id, trade_id == low + 1, event_ns):
+                return "repeated", []
+        gap = self.trade_id[s] >= 0 and trade_id != self.trade_id[s] + 1
         self.trade_id[s] = trade_id
         lines = []
+        was, self.tape_state[s] = self.tape_state[s], SYNCED
+        if not gap and was == STALE:
+            lines.append(self._epoch(s, SYNCED, self.tape_epoch[s], TAPE, REASON_RESUMED))
         if gap:
             self.tape_epoch[s] += 1
             lines.append(self._epoch(s, SYNCED, self.tape_epoch[s], TAPE, REASON_GAP))
@@ -282,14 +385,84 @@ class FrameTwin:
             value = payload.get(name)
             if not self._is_text(value):
                 raise MalformedError
-            values.append(self._price(s, value) if name.islower() else self._size(s, value, False))
+            try:
+                each = self._price(s, value) if name.islower() else self._size(s, value, False)
+            except BadNumberError:
+                return "bad_number", self._distrusted(s, REASON_RESCALED)
+            values.append(each)
         a, b, c, d = values
-        return "ok", [Line(QUOTE, 0, s, self._event_ns(payload), update_id, 0, a, b, c, d, [], [])]
+        again = update_id <= self.newest.get(("bookTicker", s), (-1,))[0]
+        if again:
+            low = self.low.get(("bookTicker", s), LowIds()).last
+            event_ns = self._event_ns(payload)
+            if not self._anew("bookTicker", s, update_id, update_id > low, event_ns):
+                return "repeated", []
+        self.newest["bookTicker", s] = (update_id,)
+        lines = [Line(QUOTE, 0, s, self._event_ns(payload), update_id, 0, a, b, c, d, [], [])]
+        return "ok", lines + (self._distrusted(s, REASON_GAP) if again else [])
 
-    def _levels(self, s: int, value: Any) -> list[tuple[int, int]]:
+    def _distrusted(self, s: int, reason: int) -> list[Line]:
+        """The book waits for a snapshot, if it does not yet."""
+        book = self.books[s]
+        if book.state == RESYNCING:
+            return []
+        book.distrust()
+        return [self._epoch(s, RESYNCING, book.epoch, BOOK, reason)]
+
+    def _kline(self, s: int, payload: Members) -> tuple[str, list[Line]]:
+        bar, at = self._within(payload.get("k")), self._stamp(payload.get("E"))
+        opened, fills = self._stamp(bar.get("t")), _integer(bar.get("n"))
+        if not self._is_text(bar.get("i")) or not isinstance(bar.get("x"), bool):
+            raise MalformedError
+        ids = []
+        for name in "fL":
+            if not isinstance(bar.get(name), Number) or not SIGNED.fullmatch(bar.get(name)):
+                raise MalformedError
+            ids.append(int(bar.get(name)))
+        values = [self._price(s, bar.get(name)) for name in "ohlc"]
+        values += [self._size(s, bar.get(name), exact=False) for name in "vV"]
+        values += [real_bits(bar.get(name)) for name in "qQ"]
+        interval = INTERVAL.fullmatch(bar.get("i"))
+        if interval is None:
+            return "unsupported", []
+        if not self._later("kline", s, opened, at):
+            return "repeated", []
+        values += ids
+        length_ns = int(interval[1]) * UNIT_S[interval[2]] * SECOND
+        opened_ns, at_ns = opened * 1_000_000, at * 1_000_000
+        pack = list(zip(values[::2], values[1::2], strict=True))
+        closed = int(bar.get("x"))
+        return "ok", [Line(BAR, 0, s, at_ns, opened_ns, fills, length_ns, closed, 0, 0, pack, [])]
+
+    def _mark_price(self, s: int, payload: Members) -> tuple[str, list[Line]]:
+        at, funding = self._stamp(payload.get("E")), _integer(payload.get("T"))
+        if funding > LATEST_MS:
+            raise MalformedError
+        a, b, c = (real_bits(payload.get(name)) for name in "pir")
+        if not self._later("markPriceUpdate", s, at):
+            return "repeated", []
+        line = Line(MARK, 0, s, at * 1_000_000, funding * 1_000_000, 0, a, b, c, 0, [], [])
+        return "ok", [line]
+
+    def _liquidation(self, s: int, order: Members) -> tuple[str, list[Line]]:
+        if order.get("S") not in ("SELL", "BUY") or isinstance(order.get("S"), Number):
+            raise MalformedError
+        if not all(self._is_text(order.get(name)) for name in ("p", "q", "ap")):
+            raise MalformedError
+        at, average = self._stamp(order.get("T")), real_bits(order.get("ap"))
+        price = self._price(s, order.get("p"))
+        size = self._size(s, order.get("q"), exact=True)
+        if not self._later("forceOrder", s, at):
+            return "repeated", []
+        flags = SELL if order.get("S") == "SELL" else 0
+        line = Line(LIQUIDATION, flags, s, at * 1_000_000, 0, 0, price, size, average, 0, [], [])
+        return "ok", [line]
+
+    def _levels(self, s: int, value: Any) -> tuple[list[tuple[int, int]], int]:
+        """(levels on the grid, how many of those came before the first order off it; −1: none)."""
         if not isinstance(value, list) or isinstance(value, Members):
             raise MalformedError
-        out = []
+        out, before = [], -1
         for level in value:
             if not isinstance(level, list) or isinstance(level, Members) or len(level) < 2:
                 raise MalformedError
@@ -301,21 +474,31 @@ class FrameTwin:
             size = self._size(s, level[1], exact=False)
             if fits:
                 out.append((price, size))
-        return out
+            elif size > 0 and before < 0:
+                before = len(out)
+        return out, before
 
     def _depth_update(self, s: int, payload: Members) -> tuple[str, list[Line]]:
         last, first = _integer(payload.get("u")), _integer(payload.get("U"))
         previous = _integer(payload.get("pu")) if self.market == "binance-usdm" else -1
-        bids, asks = self._levels(s, payload.get("b")), self._levels(s, payload.get("a"))
+        bids, bids_off = self._levels(s, payload.get("b"))
+        asks, asks_off = self._levels(s, payload.get("a"))
         if first > last:
             raise MalformedError
+        if bids_off >= 0 or asks_off >= 0:
+            return "bad_number", self._distrusted(s, REASON_RESCALED)
         book = self.books[s]
         was = book.state
         verdict = book.diff(Diff(first, last, previous))
-        if verdict == "repeat":
-            return "repeated", []
-        flags = 0 if verdict == "applied" else HELD
         event_ns = self._event_ns(payload)
+        if verdict == "repeat":
+            low = self.low.get(("depthUpdate", s), LowIds()).last
+            follows = low == (previous if self.market == "binance-usdm" else first - 1)
+            if not self._anew("depthUpdate", s, last, follows, event_ns):
+                return "repeated", []
+            book.distrust()
+            book.held, verdict = [Diff(first, last, previous)], "break"
+        flags = 0 if verdict == "applied" else HELD
         lines = [
             Line(
                 DEPTH,
@@ -357,6 +540,10 @@ class FrameTwin:
             last = _integer(answer.get("lastUpdateId"))
             if "E" in names:
                 _integer(answer.get("E"))
-            return last, self._levels(s, answer.get("bids")), self._levels(s, answer.get("asks"))
+            bids, bids_off = self._levels(s, answer.get("bids"))
+            asks, asks_off = self._levels(s, answer.get("asks"))
+            if 0 <= bids_off < NEAR or 0 <= asks_off < NEAR:
+                raise MalformedError
+            return last, bids, asks
         except MalformedError:
             return None

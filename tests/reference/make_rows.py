@@ -11,6 +11,7 @@ from foreshock.market.rows import (
     BOOK,
     DEPTH,
     EPOCH,
+    INSTRUMENT,
     QUOTE,
     SELL,
     SNAPSHOT,
@@ -45,6 +46,11 @@ class RowMaker:
 
     def trade(self, symbol: int, ticks: int, lots: int, sell: bool = False) -> Rows:
         return self._row(TRADE, symbol, flags=SELL if sell else 0, a=ticks, b=lots, id=self.seq)
+
+    def instrument(self, symbol: int, steps: tuple[int, int, int, int]) -> Rows:
+        """A new version whose ticks and lots are these."""
+        a, b, c, d = steps
+        return self._row(INSTRUMENT, symbol, id=2, a=a, b=b, c=c, d=d)
 
     def quote(
         self, symbol: int, update_id: int, bid: tuple[int, int], ask: tuple[int, int]

@@ -13,6 +13,9 @@ TOKENS = [
     b'[["1.00"]]', b'[["1.00","1.000",[]]]', b'[[1.0,"1.0"]]', b'[["0.00","1.000"]]',
     b'[["1.005","1.000"],["1.00","0.0005"]]', b'{"a":[1,{"b":"}"}]}', b"[[[[[[[[]]]]]]]]",
     b'"MARKET"', b'"INSURANCE_FUND"', b'"depthUpdate"', b'"trade"', b'"bookTicker"', b'"kline"',
+    b'"markPriceUpdate"', b'"forceOrder"', b'"1M"', b'"15m"', b'"0m"', b'"SELL"', b"-1.0", b"-01",
+    b'"-0.00010000"', b'"9007199254740993"', b'"0.1000000000000000055"', b'"-0"', b"1700003700000",
+    b'{"s":"BTCUSDT"}',
 ]  # fmt: skip
 VALUE = re.compile(rb'(?<=:)("[^"]*"|-?[0-9.]+|true|false|null)')
 KEY = re.compile(rb'"([A-Za-z]{1,2})":')
@@ -68,7 +71,29 @@ def _rename(frame: bytes, rng: random.Random) -> bytes:
     if not found:
         return frame
     match = rng.choice(found)
-    name = rng.choice([b"e", b"E", b"s", b"b", b"a", b"u", b"U", b"pu", b"X", b"zz", b"\\u0061"])
+    name = rng.choice(
+        [
+            b"e",
+            b"E",
+            b"s",
+            b"b",
+            b"a",
+            b"u",
+            b"U",
+            b"pu",
+            b"X",
+            b"zz",
+            b"\\u0061",
+            b"k",
+            b"o",
+            b"i",
+            b"r",
+            b"t",
+            b"T",
+            b"ap",
+            b"S",
+        ]
+    )
     return frame[: match.start(1)] + name + frame[match.end(1) :]
 
 

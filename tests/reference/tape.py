@@ -34,7 +34,7 @@ def a_session_of_rows(
         offsets = sorted(rng.randrange(SECOND) for _ in range(rng.randint(5, 45)))
         for offset in offsets:
             symbol = rng.choice(SYMBOLS)
-            if losses and symbol == "XRPUSDT" and 30 <= second < 36:
+            if losses and symbol == "XRPUSDT" and 30 <= second < 50:
                 continue
             make: Any = rng.choice((venue.diff, venue.diff, venue.trade, venue.trade, venue.quote))
             frame = make(symbol)

@@ -33,6 +33,7 @@ class Venue:
         self.mid = dict.fromkeys(symbols, mid)
         self.update_id = {s: 1_000 * (k + 1) for k, s in enumerate(symbols)}
         self.trade_id = dict.fromkeys(symbols, 500)
+        self.bars = 0  # ms by which frames that have no id of their own follow each other
         self.bids: dict[str, Side] = {}
         self.asks: dict[str, Side] = {}
         self.truth: dict[str, dict[int, tuple[Side, Side]]] = {s: {} for s in symbols}
@@ -108,6 +109,48 @@ class Venue:
             "bookTicker",
             f'{event}"u":{self.update_id[s]},"s":"{s}","b":"{price(bid)}",'
             f'"B":"{size(self.bids[s][bid])}","a":"{price(ask)}","A":"{size(self.asks[s][ask])}"',
+        )
+
+    def kline(self, s: str, at_ms: int = 1_700_000_000_000) -> bytes:
+        """The bar of this minute, as far as it got; one in five has no trade in it."""
+        rng, opened = self.random, at_ms // 60_000 * 60_000
+        self.bars += 1
+        fills = rng.choice([0, rng.randint(1, 90), 3, 5, 7])
+        ids = (self.trade_id[s], self.trade_id[s] + fills - 1) if fills else (-1, -1)
+        at, closed = price(self.mid[s]), "true" if rng.random() < 0.2 else "false"
+        return self._wrapped(
+            s,
+            "kline_1m",
+            f'"e":"kline","E":{at_ms + self.bars},"s":"{s}","k":{{"t":{opened},'
+            f'"T":{opened + 59_999},"s":"{s}","i":"1m","f":{ids[0]},"L":{ids[1]},'
+            f'"o":"{at}","c":"{at}","h":"{at}",'
+            f'"l":"{at}","v":"{size(rng.randint(0, 10**7))}","n":{fills},"x":{closed},'
+            f'"q":"{rng.randint(0, 10**9)}.{rng.randint(0, 10**8):08d}","V":"0.000",'
+            f'"Q":"{rng.random():.8f}","B":"0"}}',
+        )
+
+    def mark(self, s: str, at_ms: int = 1_700_000_000_000) -> bytes:
+        """The mark price of this second."""
+        self.bars += 1
+        at, rate = self.mid[s] / 100 + self.random.random(), self.random.gauss(0, 1e-4)
+        return self._wrapped(
+            s,
+            "markPrice@1s",
+            f'"e":"markPriceUpdate","E":{at_ms + self.bars},"s":"{s}","p":"{at:.8f}",'
+            f'"P":"{at:.8f}","i":"{at + 0.01:.8f}","r":"{rate:.8f}","T":{at_ms + 3_600_000}',
+        )
+
+    def liquidation(self, s: str, at_ms: int = 1_700_000_000_000) -> bytes:
+        """Somebody's position, closed by force."""
+        self.bars += 1
+        at, lots = price(self.mid[s]), size(self.random.randint(1, 9_000))
+        side = self.random.choice(["SELL", "BUY"])
+        return self._wrapped(
+            s,
+            "forceOrder",
+            f'"e":"forceOrder","E":{at_ms},"o":{{"s":"{s}","S":"{side}","o":"LIMIT","f":"IOC",'
+            f'"q":"{lots}","p":"{at}","ap":"{at}1","X":"FILLED","l":"{lots}","z":"{lots}",'
+            f'"T":{at_ms + self.bars}}}',
         )
 
     def snapshot(self, s: str, update_id: int | None = None) -> bytes:

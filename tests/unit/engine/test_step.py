@@ -166,6 +166,33 @@ def test_books_that_must_be_joined_anew_are_named() -> None:
     assert engine.distrusted() == []
 
 
+def test_new_steps_of_an_instrument_count_from_their_row_on_and_survive_a_snapshot() -> None:
+    make, engine = RowMaker(), Engine([BTC])
+    closed = feed(engine, begun(make) + seconds(make, 3) + [make.instrument(0, (3, 1, 1, 1))])
+    later = feed(engine, seconds(make, 1))
+    assert closed[-1].bill_inputs["bid"].tolist() == [pytest.approx(99.99)]
+    assert later[-1].bill_inputs["bid"].tolist() == [pytest.approx(9.999)]
+    assert later[-1].bill_inputs["volume_60s"][0] == pytest.approx(
+        closed[-1].bill_inputs["volume_60s"][0] * 10 * 3 / 2
+    )
+    other = Engine([BTC])
+    other.restore(engine.snapshot())
+    rows = seconds(make, 1)
+    assert bits(feed(other, rows)) == bits(feed(engine, rows))
+
+
+def test_a_jump_of_years_closes_one_boundary_and_leaves_every_window_cold() -> None:
+    make, engine = RowMaker(), Engine([BTC, ETH])
+    feed(engine, begun(make) + seconds(make, 30))
+    make.now += 40 * 365 * 86_400 * SECOND
+    (last,) = engine.feed(make.timer())
+    assert last.warm.any() and last.boundary_ns == START + 31 * SECOND
+    (behind,) = feed(engine, seconds(make, 1)[:1])
+    assert behind.boundary_ns == make.now
+    waits = np.array([spec.warmup_s > 0 for spec in engine.layout])
+    assert waits.any() and not behind.warm[:, waits].any()
+
+
 # Refusals: the engine is then as it was.
 
 
@@ -204,9 +231,9 @@ def test_rows_that_arrive_before_those_fed_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "word"),
-    [("kind", 0, "kind"), ("kind", 10, "kind"), ("symbol", 2, "symbol"), ("symbol", -2, "symbol"),
-     ("count", 3, "beyond the end"), ("b", -1, "levels"), ("b", 11, "levels"), ("c", 4, "levels"),
-     ("c", 2**62, "levels"), ("c", -(2**62), "levels")],
+    [("kind", 0, "kind"), ("kind", 15, "kind"), ("kind", 10, "bar"), ("symbol", 2, "symbol"),
+     ("symbol", -2, "symbol"), ("count", 3, "beyond the end"), ("b", -1, "levels"),
+     ("b", 11, "levels"), ("c", 4, "levels"), ("c", 2**62, "levels"), ("c", -(2**62), "levels")],
 )  # fmt: skip
 def test_rows_that_break_the_data_language_are_refused(field: str, value: int, word: str) -> None:
     make, engine = RowMaker(), Engine([BTC, ETH])

@@ -13,6 +13,7 @@ from foreshock.market.integrity import (
     REPEAT,
     RULE_SPOT,
     RULE_USDM,
+    S_LIQUIDATION_MS,
     S_TRADE_ID,
     follow,
     new_sync,
@@ -58,5 +59,6 @@ def test_the_pages_own_examples() -> None:
 def test_continuity_begins_with_nothing_known() -> None:
     sync = new_sync(3)
     assert sync.dtype == np.int64
-    assert (sync[:, S_TRADE_ID] == -1).all()
-    assert not np.delete(sync, S_TRADE_ID, axis=1).any()
+    ids = [*range(S_TRADE_ID, S_LIQUIDATION_MS + 1)]
+    assert (sync[:, ids] == -1).all()
+    assert not np.delete(sync, ids, axis=1).any()

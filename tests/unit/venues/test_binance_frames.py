@@ -14,6 +14,7 @@ from foreshock.market.rows import (
     HELD,
     QUOTE,
     REASON_GAP,
+    REASON_RESCALED,
     RESYNCING,
     SELL,
     SYNCED,
@@ -22,6 +23,7 @@ from foreshock.market.rows import (
     heads,
 )
 from foreshock.venues.binance import BinanceSession
+from foreshock.venues.binance_book import NEAR
 from tests.reference.frames import FrameTwin, Line, lines_of
 from tests.reference.mutations import mutate
 from tests.reference.venue import Venue
@@ -50,7 +52,7 @@ class Pair:
         after = self.session.counts
         (outcome,) = (name for name, n in after.items() if n != before[name])
         found = (outcome, lines_of(rows))
-        assert found == self.twin.read(frame), frame
+        assert found == self.twin.read(frame, self.now), frame
         return found
 
     def join(self) -> None:
@@ -69,6 +71,7 @@ def a_stream(market: str, tape: str, seed: int, n: int) -> list[bytes]:
     venue, rng = Venue(market, [*SYMBOLS, "SOLUSDT"], seed), random.Random(seed)
     kinds = [venue.diff, venue.diff, venue.quote]
     kinds += [venue.trade, venue.trade, venue.agg_trade]
+    kinds += [venue.kline, venue.mark, venue.liquidation]
     frames: list[bytes] = []
     for _ in range(n):
         again = frames and rng.random() < 0.05
@@ -155,20 +158,66 @@ def test_a_quote_is_read_and_a_remainder_of_less_than_a_lot_does_not_count() -> 
     assert lines == [Line(QUOTE, 0, 0, 0, 9, 0, 100, 2000, 101, 0, [], [])]
 
 
+def test_a_best_price_off_the_grid_distrusts_the_book_and_no_other() -> None:
+    pair, venue = Pair("binance-usdm"), Venue("binance-usdm", SYMBOLS, 9)
+    for symbol in SYMBOLS:
+        pair.read(venue.diff(symbol))
+    pair.join()
+    frame = b'{"e":"bookTicker","u":9,"s":"ETHUSDT","b":"1.005","B":"1","a":"1.01","A":"1"}'
+    outcome, (epoch,) = pair.read(frame)
+    assert outcome == "bad_number"
+    assert (epoch.symbol, epoch.a, epoch.b, epoch.d) == (1, RESYNCING, 2, REASON_RESCALED)
+    assert pair.read(frame) == ("bad_number", [])
+    assert pair.session.states()[:, :2].tolist() == [[SYNCED, 1], [RESYNCING, 2]]
+
+
 def test_the_answer_to_a_subscription_and_other_events_are_told_apart() -> None:
     pair = Pair("binance-spot")
     assert pair.read(b'{"result":null,"id":3}')[0] == "answer"
-    assert pair.read(b'{"stream":"x","data":{"e":"kline","s":"BTCUSDT"}}')[0] == "unsupported"
+    assert pair.read(b'{"stream":"x","data":{"e":"24hrTicker","s":"BTCUSDT"}}')[0] == "unsupported"
     assert pair.read(b'{"stream":"x","data":{"lastUpdateId":1}}')[0] == "unsupported"
 
 
-def test_levels_off_the_grid_are_left_out_and_the_frame_stays() -> None:
-    frame = (
-        b'{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"pu":0,'
-        b'"b":[["1.005","3.000"],["1.00","3.0009",[]]],"a":[]}'
+def a_diff(first: int, last: int, bids: bytes) -> bytes:
+    return b'{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"pu":%d,"b":[%s],"a":[]}' % (
+        first,
+        last,
+        first - 1,
+        bids,
     )
-    _, lines = Pair("binance-spot").read(frame)
-    assert lines[0].bids == [(100, 3000)]
+
+
+@pytest.mark.parametrize("market", ["binance-spot", "binance-usdm"])
+def test_an_order_off_the_grid_that_goes_is_left_out_and_one_that_comes_distrusts_the_book(
+    market: str,
+) -> None:
+    pair = Pair(market)
+    pair.read(a_diff(1, 2, b'["1.00","1.000"]'))
+    pair.join()
+    outcome, lines = pair.read(a_diff(3, 4, b'["1.005","0.000"],["1.00","3.0009",[]]'))
+    assert outcome == "ok" and lines[0].bids == [(100, 3000)]
+    outcome, lines = pair.read(a_diff(5, 6, b'["1.005","3.000"],["1.00","3.0009",[]]'))
+    assert outcome == "bad_number"
+    assert [(line.kind, line.a, line.d) for line in lines] == [(EPOCH, RESYNCING, REASON_RESCALED)]
+    pair.read(a_diff(7, 8, b'["1.00","1.000"]'))
+    old = b'{"lastUpdateId":4,"bids":[["9.00","1"]],"asks":[["9.02","1"]]}'
+    assert len(pair.session.receive_snapshot("BTCUSDT", old, 1000, pair.now)) == 0  # over a gap
+
+
+def test_a_snapshot_whose_near_levels_are_off_the_grid_is_none_and_far_ones_are_left_out() -> None:
+    def body(off: int) -> bytes:
+        prices = [b"9.%02d5" % (99 - k) if k == off else b"9.%02d" % (99 - k) for k in range(40)]
+        bids = b",".join(b'["%s","1.000"]' % price for price in prices)
+        return b'{"lastUpdateId":2,"bids":[%s],"asks":[["99.02","1.000"]]}' % bids
+
+    for off, joins in ((0, False), (NEAR - 1, False), (NEAR, True), (99, True)):
+        pair = Pair("binance-spot")
+        pair.read(a_diff(1, 2, b'["1.00","1.000"]'))
+        rows = pair.session.receive_snapshot("BTCUSDT", body(off), 1000, pair.now)
+        assert (len(rows) > 0) == joins
+        assert (pair.twin.snapshot(0, body(off)) is not None) == joins
+        if joins:
+            assert rows["id2"][0] == (off < 40)
 
 
 def test_the_order_of_keys_does_not_matter() -> None:
@@ -192,9 +241,10 @@ def test_a_key_that_is_read_and_comes_twice_makes_the_frame_malformed() -> None:
     pair = Pair("binance-spot")
     quote = b'{"u":9,"s":"BTCUSDT","b":"1.00","B":"1","a":"1.01","A":"1"%s}'
     assert pair.read(quote % b"")[0] == "ok"
+    assert pair.read(quote % b"") == ("repeated", [])
     for again in (b',"u":10', b',"s":"ETHUSDT"', b',"b":"1.01"', b',"A":null'):
         assert pair.read(quote % again)[0] == "malformed"
-    assert pair.read(quote % b',"zz":1,"zz":2')[0] == "ok"
+    assert pair.read(quote.replace(b"9", b"10") % b',"zz":1,"zz":2')[0] == "ok"
     levels = b'"b":[["1.00","1"]],"a":[]'
     depth = b'{"e":"depthUpdate","s":"BTCUSDT","U":1,"u":2,%s,%s}'
     assert pair.read(depth % (levels, b'"a":[["1.01","1"]]'))[0] == "malformed"

@@ -138,16 +138,18 @@ def test_random_decimals_are_read_as_exact_arithmetic_reads_them() -> None:
 
 
 def test_levels_keep_their_order_and_count_what_was_left_out() -> None:
-    buf = as_bytes('[["1.01","2.0"] , ["1.005","1.0",[]],["1.02","0.05", {"x":[1]}, 2]]}')
+    buf = as_bytes(
+        '[["1.01","2.0"] , ["1.005","1.0",[]],["1.02","0.05", {"x":[1]}, 2],["1.025","0.0"]]}'
+    )
     flat = np.full(8, -7, np.int64)
-    assert scan.levels(buf, 0, len(buf), flat, 2, 3, 2, 1, 1, 1) == (2, 1, len(buf) - 1)
+    assert scan.levels(buf, 0, len(buf), flat, 2, 3, 2, 1, 1, 1) == (2, 1, 1, len(buf) - 1)
     assert flat.tolist() == [-7, -7, 101, 20, 102, 0, -7, -7]
 
 
 def test_levels_never_write_beyond_their_room() -> None:
     buf = as_bytes('[["1.01","2.0"],["1.02","1.0"]]')
     flat = np.full(8, -7, np.int64)
-    assert scan.levels(buf, 0, len(buf), flat, 0, 1, 2, 1, 1, 1)[2] == FAIL
+    assert scan.levels(buf, 0, len(buf), flat, 0, 1, 2, 1, 1, 1)[3] == FAIL
     assert flat[2:].tolist() == [-7] * 6
 
 

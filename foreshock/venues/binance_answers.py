@@ -1,0 +1,121 @@
+"""Binance's REST answers → plain values: metrics of a symbol, and the venue's list of instruments.
+
+They come a few times a minute, so Python's own JSON reads them. What is not what it must be raises
+ValueError; the session counts and drops it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from foreshock.errors import InstrumentError
+from foreshock.market.clock import MS_NS
+from foreshock.market.instruments import Instrument, from_exchange_info
+from foreshock.market.rows import (
+    DELISTED,
+    HALTED,
+    METRIC_FUNDING_RATE,
+    METRIC_LONG_SHORT_ACCOUNTS,
+    METRIC_OPEN_INTEREST,
+    METRIC_TAKER_BUY_SELL,
+    METRIC_TOP_LONG_SHORT_ACCOUNTS,
+    METRIC_TOP_LONG_SHORT_POSITIONS,
+    TRADING,
+)
+from foreshock.venues.binance_fields import LATEST_MS
+
+
+class Metric(NamedTuple):
+    """One value of a slow series, as of `as_of_ns` by the venue."""
+
+    symbol: str
+    field: int
+    as_of_ns: int
+    value: float
+
+
+# Of each kind of answer (binance_wire): the metric, the members that hold value and time.
+_MEMBERS: Final = {
+    "open_interest": (METRIC_OPEN_INTEREST, "openInterest", "time"),
+    "long_short_accounts": (METRIC_LONG_SHORT_ACCOUNTS, "longShortRatio", "timestamp"),
+    "top_long_short_accounts": (METRIC_TOP_LONG_SHORT_ACCOUNTS, "longShortRatio", "timestamp"),
+    "top_long_short_positions": (METRIC_TOP_LONG_SHORT_POSITIONS, "longShortRatio", "timestamp"),
+    "taker_buy_sell": (METRIC_TAKER_BUY_SELL, "buySellRatio", "timestamp"),
+    "funding_rate": (METRIC_FUNDING_RATE, "fundingRate", "fundingTime"),
+}
+METRIC_KINDS: Final = frozenset(_MEMBERS)
+
+# A status that is not here has stopped for now: BREAK, HALT, SETTLING, PENDING_TRADING, …
+_STATUS: Final = {"TRADING": TRADING, "CLOSE": DELISTED, "DELIVERED": DELISTED}
+
+
+def metrics(kind: str, symbol: str, body: bytes) -> list[Metric]:
+    """The values of an answer to a poll, oldest first. Entries that name no symbol are of `symbol`.
+    Raises ValueError on rubbish."""
+    field, value_name, time_name = _MEMBERS[kind]
+    answer: Any = json.loads(body)
+    entries = answer if isinstance(answer, list) else [answer]
+    out = []
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise ValueError(f"{kind}: {entry!r} is no object")
+        named = entry.get("symbol", symbol)
+        value, as_of_ms = _number(entry.get(value_name)), int(_number(entry.get(time_name)))
+        if not isinstance(named, str) or not 0 < as_of_ms <= LATEST_MS:
+            raise ValueError(f"{kind}: {entry!r} names no symbol or no time")
+        out.append(Metric(named, field, as_of_ms * MS_NS, value))
+    return sorted(out, key=lambda metric: metric.as_of_ns)
+
+
+def _number(value: Any) -> float:
+    """A finite number, quoted or not. Raises ValueError."""
+    if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not finite")
+    return number
+
+
+def _entries(body: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    answer: Any = json.loads(body)
+    symbols = answer.get("symbols") if isinstance(answer, dict) else None
+    if not isinstance(symbols, list) or not all(isinstance(entry, dict) for entry in symbols):
+        raise ValueError(f"no list of symbols in {body[:80]!r}")
+    return answer, symbols
+
+
+def cut_to(body: bytes, symbols: Container[str]) -> bytes:
+    """An exchangeInfo answer with the entries of these symbols only. The whole one has megabytes:
+    whoever fetched it cuts it before it goes to a watcher's loop. Raises ValueError on rubbish."""
+    answer, entries = _entries(body)
+    return json.dumps({**answer, "symbols": [e for e in entries if e.get("symbol") in symbols]}
+                      ).encode()  # fmt: skip
+
+
+def changes(body: bytes, known: Mapping[str, Instrument], market: str) -> Iterator[Instrument]:
+    """The next version of each known instrument that an exchangeInfo answer says differently:
+    another tick or lot size, halted, trading again, delisted (which is also what a renamed symbol
+    is: its new name is a new instrument). Raises ValueError on rubbish, and on an answer that knows
+    none of them."""
+    _, entries = _entries(body)
+    mine = {e["symbol"]: e for e in entries if e.get("symbol") in known}
+    if not mine:
+        raise ValueError("none of our symbols is in this list")
+    try:
+        told = {i.symbol: i for i in from_exchange_info({"symbols": list(mine.values())}, market)}
+    except (InstrumentError, ArithmeticError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"a list of instruments that cannot be read: {error}") from error
+    for symbol, instrument in known.items():
+        if symbol in told:
+            status = _STATUS.get(str(mine[symbol].get("status", "TRADING")), HALTED)
+            says = replace(told[symbol], status=status, version=instrument.version)
+        else:
+            status = HALTED if symbol in mine else DELISTED  # listed, but without tick or lot
+            says = replace(instrument, status=status)
+        if says != instrument:
+            yield replace(says, version=instrument.version + 1)
