@@ -1,4 +1,4 @@
-"""What a local exchange is told: what to play, where to listen, which faults to make."""
+"""What a local exchange is told: what to play, where to listen, how strict to be."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ class LocalExchangeSettings(BaseModel):
     queue_frames: int = Field(
         20_000, ge=100, description="A client that is so many frames behind is disconnected."
     )
-
-
-class FaultRequest(BaseModel):
-    """A fault to play. `count` frames of `symbol` (empty: of any symbol) are affected.
-
-    drop_next_depth   the next depth frames are not delivered: a gap
-    silence           the next frames of any kind are not delivered; count 0 ends it
-    garbage           the next frames have rubbish before them
-    cut               connections that subscribe to the symbol are cut, now
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["drop_next_depth", "silence", "garbage", "cut"]
-    symbol: str = ""
-    count: int = Field(1, ge=0)
+    lifetime_s: float = Field(
+        24 * 3600.0, gt=0, description="A connection of this age is cut, as the venue does."
+    )
+    connects_per_5min: int = Field(
+        300, ge=1, description="More connections from one address in five minutes are refused."
+    )
+    streams_per_socket: int = Field(1024, ge=1, description="More streams are refused.")
+    messages_per_s: int = Field(
+        5, ge=1, description="A connection that says more in a second is cut (USD-M: twice that)."
+    )
+    unrouted: Literal["silent", "served"] = Field(
+        "silent",
+        description="What the USD-M paths without /public or /market do with a subscription: "
+        "accept it and deliver nothing, as the venue does since 2026, or serve it.",
+    )
+    fault_seed: int = Field(0, ge=0, description="Of the damage that faults do to frames.")
 
 
 def make_source(settings: LocalExchangeSettings) -> Source:

@@ -7,7 +7,7 @@ the answers of the venue's REST interface at its own present.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
@@ -16,7 +16,7 @@ from foreshock.errors import InstrumentError
 from foreshock.market.clock import MS_NS
 from foreshock.market.instruments import USDM, Instrument
 from foreshock.simulation.exchange import SimulatedExchange
-from foreshock.simulation.settings import STREAMS, SimulationSettings
+from foreshock.simulation.settings import SimulationSettings, streams_of
 
 Speed = float | Literal["max"]
 _BITE_NS = 2_000_000_000  # the simulation goes on by at most this much at a time
@@ -78,6 +78,12 @@ class Source(Protocol):
     ) -> bytes | None:
         """REST aggTrades; None where the source has none. Raises InstrumentError."""
 
+    def answer(self, path: str, query: Mapping[str, str], limit: int) -> bytes | None:
+        """Any other REST answer; None where there is none. Raises InstrumentError."""
+
+    def halt(self, symbol: str, seconds: float) -> None:
+        """The symbol does not trade for so long. A recording cannot. Raises InstrumentError."""
+
     def truth(self) -> list[dict[str, Any]] | None:
         """Surges that have started, where the source knows them."""
 
@@ -89,8 +95,8 @@ class SimulationSource:
 
     def __init__(self, settings: SimulationSettings, speed: Speed = 1.0) -> None:
         # All streams, so that a client may take either tape. The market does not depend on it.
-        self.settings = settings.model_copy(update={"streams": STREAMS})
-        self.families: Sequence[str] = STREAMS
+        self.families: Sequence[str] = streams_of(settings.market)
+        self.settings = settings.model_copy(update={"streams": self.families})
         self.market, self.symbols, self.speed = settings.market, settings.symbols, speed
         self.exchange = SimulatedExchange(self.settings)
         # The first calls load compiled code: not in the middle of the play.
@@ -131,6 +137,12 @@ class SimulationSource:
         self, symbol: str, start_ms: int | None, end_ms: int | None, limit: int
     ) -> bytes | None:
         return self.exchange.agg_trades(symbol, start_ms, end_ms, limit)
+
+    def answer(self, path: str, query: Mapping[str, str], limit: int) -> bytes | None:
+        return self.exchange.answer(path, query, limit)
+
+    def halt(self, symbol: str, seconds: float) -> None:
+        self.exchange.halt(symbol, int(seconds * 1e9))
 
     def truth(self) -> list[dict[str, Any]] | None:
         if not self.settings.reveal_truth:
@@ -259,6 +271,12 @@ class RecordingSource:
         self._known(symbol)
         return None
 
+    def answer(self, path: str, query: Mapping[str, str], limit: int) -> bytes | None:
+        return None
+
+    def halt(self, symbol: str, seconds: float) -> None:
+        raise InstrumentError(f"{symbol!r} is recorded: what is past cannot be halted")
+
     def truth(self) -> list[dict[str, Any]] | None:
         return None
 
@@ -272,15 +290,23 @@ def _step(units: int, decimals: int) -> str:
     return f"{whole}.{rest:0{decimals}d}" if decimals else str(whole)
 
 
-def weight_of(market: str, path: str, limit: int) -> int:
-    """What a request costs of the address's weight a minute, as the venue documents it."""
+def weight_of(market: str, path: str, limit: int, one_symbol: bool = True) -> int:
+    """What a request costs of the address's weight a minute, as the venue documents it; `path` is
+    its last part. Ratios (`futures/data`) count elsewhere."""
+    usdm = market == USDM
     if path == "depth":
         bounds = ((50, 2), (100, 5), (500, 10), (1000, 20))
-        if market != USDM:
+        if not usdm:
             bounds = ((100, 5), (500, 25), (1000, 50), (5000, 250))
         return next((weight for most, weight in bounds if limit <= most), bounds[-1][1])
-    if path == "exchangeInfo":
-        return 1 if market == USDM else 20
-    if path == "aggTrades":
-        return 20 if market == USDM else 4
-    return 1
+    if path == "klines" and usdm:
+        bounds = ((99, 1), (499, 2), (1000, 5), (1500, 10))
+        return next((weight for most, weight in bounds if limit <= most), bounds[-1][1])
+    if path == "24hr":
+        return (1 if one_symbol else 40) if usdm else (2 if one_symbol else 80)
+    if path == "bookTicker":
+        return (2 if one_symbol else 5) if usdm else (2 if one_symbol else 4)
+    if path == "premiumIndex":
+        return 1 if one_symbol else 10
+    fixed = {"exchangeInfo": (20, 1), "aggTrades": (4, 20), "klines": (2, 2)}
+    return fixed.get(path, (1, 1))[usdm] if not path.endswith("Ratio") else 0

@@ -19,7 +19,7 @@ import contextlib
 import logging
 import socket
 import sys
-from collections import Counter, deque
+from collections import deque
 from typing import Any
 
 import orjson
@@ -31,60 +31,19 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from actors.exchange_settings import FaultRequest, LocalExchangeSettings, make_source
-from actors.exchange_sources import (
-    Delivery,
-    Source,
-    Speed,
-    weight_of,
-)
-from foreshock.errors import InstrumentError
-from foreshock.market.clock import MS_NS, Clock
+from actors.exchange_client import Client, stream_key
+from actors.exchange_rest import RestDoor
+from actors.exchange_settings import LocalExchangeSettings, make_source
+from actors.exchange_sources import Delivery, Source, Speed
+from foreshock.market.clock import Clock
 from foreshock.market.instruments import USDM
+from foreshock.simulation.faults import FRAME_KINDS, Fault, Faults, Told
 from foreshock.simulation.settings import SimulationSettings
 
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.01
 _MARKET_STREAMS = ("aggTrade", "kline", "markPrice", "forceOrder", "ticker", "miniTicker")
-_GARBAGE = (
-    b'{"stream":"%s@trade","data":{"e":"trade","E":17',
-    b"\x7f\x00 not json at all",
-    b'{"stream":"%s@depth@100ms","data":{"e":"depthUpdate","s":"","U":-1,"u":"x"}}',
-    b"[]",
-)
-
-
-def _key(stream: str) -> tuple[str, str]:
-    """(symbol, family): `btcusdt@depth@100ms` and `btcusdt@depth@0ms` are one subscription, since a
-    recording has only the interval that it was recorded with."""
-    parts = stream.split("@")
-    return parts[0].upper(), parts[1] if len(parts) > 1 else ""
-
-
-class _Client:
-    """One WebSocket connection: what it asked for, and what waits to be sent."""
-
-    def __init__(self, socket: WebSocket, combined: bool, route: str) -> None:
-        self.socket, self.combined, self.route = socket, combined, route
-        self.streams: dict[tuple[str, str], str] = {}
-        self.waiting: deque[bytes] = deque()
-        self.wake = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
-
-    def offer(self, frame: bytes) -> None:
-        self.waiting.append(frame)
-        self.wake.set()
-
-    async def write(self) -> None:
-        """Send what waits, for ever."""
-        send = self.socket.send
-        while True:
-            await self.wake.wait()
-            self.wake.clear()
-            while self.waiting:
-                text = self.waiting.popleft().decode("utf-8", "replace")
-                await send({"type": "websocket.send", "text": text})
 
 
 class LocalExchange:
@@ -94,10 +53,13 @@ class LocalExchange:
         self.settings = settings
         self.source = source if source is not None else make_source(settings)
         self._clock = Clock()
-        self._clients: set[_Client] = set()
-        self._subscribers: dict[tuple[str, str], set[_Client]] = {}
-        self._faults: dict[str, Counter[str]] = {}
-        self._weight = (0, 0)  # minute, used
+        self._clients: set[Client] = set()
+        self._subscribers: dict[tuple[str, str], set[Client]] = {}
+        self.faults = Faults(settings.fault_seed)
+        self.rest = RestDoor(self.source, self.faults, self._clock.now_ns)
+        self._unrouted_silent = self.source.market == USDM and settings.unrouted == "silent"
+        self._connects: dict[str, deque[float]] = {}
+        self._accepted = self._refused_connects = self._aged = 0
         self._begun = False
         self._frames = self._overrun = 0
         self._tasks: list[asyncio.Task[Any]] = []
@@ -171,6 +133,10 @@ class LocalExchange:
             "streams": sum(len(client.streams) for client in self._clients),
             "frames_delivered": self._frames,
             "disconnected_for_slowness": self._overrun,
+            "connects": self._accepted,
+            "refused_connects": self._refused_connects,
+            "cut_for_age": self._aged,
+            "rest": self.rest.status(),
             "rest_url": self.rest_url,
             "ws_url": self.ws_url,
         }
@@ -213,47 +179,73 @@ class LocalExchange:
                     self._forget(client)
 
     def _deliver(self, delivery: Delivery) -> None:
-        key = _key(delivery.stream)
-        if key[1] == "depth" and self._spend("drop_next_depth", key[0]):
-            return
+        key = stream_key(delivery.stream)
         clients = self._subscribers.get(key)
-        if not clients or self._spend("silence", key[0]):
+        if not clients:
             return
-        garbage = self._spend("garbage", key[0])
+        struck: list[Told] = []
+        if self.faults.active:
+            struck = self.faults.strike(FRAME_KINDS, *key, self._clock.now_ns())
         wrapped: dict[str, bytes] = {}
         for client in list(clients):
             stream = client.streams[key]
             if client.route and client.route != _route_of(key[1]) and key[1] != "trade":
                 continue
-            if self.source.market == USDM and not client.route:
+            if self._unrouted_silent and not client.route:
                 continue
-            if garbage:
-                text = _GARBAGE[self._frames % len(_GARBAGE)]
-                client.offer(text.replace(b"%s", key[0].lower().encode()))
             frame = delivery.body
             if client.combined:
                 if stream not in wrapped:
                     wrapped[stream] = b'{"stream":"%s","data":%s}' % (stream.encode(), frame)
                 frame = wrapped[stream]
-            client.offer(frame)
             self._frames += 1
+            if struck or client.held:
+                self._shaped(client, key, frame, struck)
+            else:
+                client.offer(frame)
             if len(client.waiting) > self.settings.queue_frames:
                 self._overrun += 1
                 log.warning("a client is %d frames behind: disconnected", len(client.waiting))
                 self._forget(client)
 
-    def _spend(self, kind: str, symbol: str) -> bool:
-        """Whether a fault of this kind hits this symbol now; uses one of its count up."""
-        counts = self._faults.get(kind)
-        if not counts:
-            return False
-        for name in (symbol, ""):
-            if counts.get(name, 0) > 0:
-                counts[name] -= 1
-                return True
-        return False
+    def _shaped(
+        self, client: Client, key: tuple[str, str], frame: bytes, struck: list[Told]
+    ) -> None:
+        """Give a frame to a client, or what faults make of it."""
+        frames, target = [frame], client
+        for told in struck:
+            kind = told.fault.kind
+            if told.fault.socket not in (-1, client.number):
+                continue
+            if kind in ("drop", "drop_next_depth", "silence"):
+                frames = []
+            elif kind == "duplicate":
+                frames = frames * 2
+            elif kind in ("truncate", "corrupt"):
+                frames = [self.faults.damaged(kind, one) for one in frames]
+            elif kind == "garbage":
+                frames = [self.faults.rubbish(key[0]), *frames]
+            elif kind == "split" and told.hits % 2:
+                target = self._other(client)
+            elif kind == "reorder" and key not in client.held:
+                client.held[key] = frames
+                return
+            elif kind == "delay":
+                loop = asyncio.get_running_loop()
+                for one in frames:
+                    loop.call_later(told.fault.seconds, client.offer, one)
+                frames = []
+        for one in frames:
+            target.offer(one)
+        for one in client.held.pop(key, ()):
+            target.offer(one)
 
-    def _forget(self, client: _Client) -> None:
+    def _other(self, client: Client) -> Client:
+        """Another socket of the same address, or the same where it has no other."""
+        others = [one for one in self._clients if one is not client and one.host == client.host]
+        return min(others, key=lambda one: one.number, default=client)
+
+    def _forget(self, client: Client) -> None:
         """Drop a client and its connection at once."""
         self._clients.discard(client)
         for key in client.streams:
@@ -268,7 +260,11 @@ class LocalExchange:
         path = websocket.url.path
         route = next((name for name in ("public", "market") if path.startswith(f"/{name}/")), "")
         combined = path.endswith("/stream")
-        client = _Client(websocket, combined, route)
+        if not self._may_connect(websocket.client.host if websocket.client else ""):
+            await websocket.close(1008)
+            return
+        client = Client(websocket, combined, route, self._accepted)
+        self._accepted += 1
         if combined:
             streams = websocket.query_params.get("streams", "").split("/")
         else:
@@ -278,6 +274,8 @@ class LocalExchange:
         self._subscribe(client, [stream for stream in streams if stream])
         client.task = asyncio.current_task()
         writer = asyncio.create_task(client.write())
+        loop = asyncio.get_running_loop()
+        death = loop.call_later(self.settings.lifetime_s, self._age, client)
         try:
             await self._listen(client)
         except (WebSocketDisconnect, RuntimeError):
@@ -287,19 +285,43 @@ class LocalExchange:
                 await asyncio.wait_for(websocket.close(1008), 0.5)
         finally:
             writer.cancel()
+            death.cancel()
             client.task = None
             self._forget(client)
             await asyncio.gather(writer, return_exceptions=True)
 
-    async def _listen(self, client: _Client) -> None:
+    def _may_connect(self, host: str) -> bool:
+        """Whether the venue's limit lets this address connect once more."""
+        now_s = asyncio.get_running_loop().time()
+        before = self._connects.setdefault(host, deque())
+        while before and before[0] < now_s - 300:
+            before.popleft()
+        if len(before) >= self.settings.connects_per_5min:
+            self._refused_connects += 1
+            return False
+        before.append(now_s)
+        return True
+
+    def _age(self, client: Client) -> None:
+        """The cut that every connection meets in the end."""
+        self._aged += 1
+        self._forget(client)
+
+    async def _listen(self, client: Client) -> None:
+        most = self.settings.messages_per_s * (2 if self.source.market == USDM else 1)
+        clock = asyncio.get_running_loop().time
         while True:
             message = await client.socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
+            client.said.append(clock())
+            if sum(at > client.said[-1] - 1.0 for at in client.said) > most:
+                await client.socket.close(1008, "Too many requests")
+                return
             text = message.get("text") or (message.get("bytes") or b"").decode("utf-8", "replace")
             client.offer(orjson.dumps(self._answer(client, text)))
 
-    def _answer(self, client: _Client, text: str) -> dict[str, Any]:
+    def _answer(self, client: Client, text: str) -> dict[str, Any]:
         try:
             asked = orjson.loads(text)
             method, given, number = asked["method"], asked.get("params", []), asked.get("id")
@@ -311,23 +333,27 @@ class LocalExchange:
             client.combined = bool(given[1])
             return {"result": None, "id": number}
         streams = given if isinstance(given, list) else []
+        limit = self.settings.streams_per_socket
         if method not in ("SUBSCRIBE", "UNSUBSCRIBE") or not all(
             isinstance(stream, str) and "@" in stream for stream in streams
         ):
             message = f"Invalid request: {method} {given}"
             return {"error": {"code": 2, "msg": message}, "id": number}
         if method == "SUBSCRIBE":
+            if len(set(map(stream_key, streams)) | set(client.streams)) > limit:
+                message = f"Invalid request: more than {limit} streams"
+                return {"error": {"code": 2, "msg": message}, "id": number}
             self._subscribe(client, streams)
         else:
-            for key in map(_key, streams):
+            for key in map(stream_key, streams):
                 client.streams.pop(key, None)
                 self._subscribers.get(key, set()).discard(client)
         return {"result": None, "id": number}
 
-    def _subscribe(self, client: _Client, streams: list[str]) -> None:
+    def _subscribe(self, client: Client, streams: list[str]) -> None:
         for stream in streams:
-            client.streams[_key(stream)] = stream
-            self._subscribers.setdefault(_key(stream), set()).add(client)
+            client.streams[stream_key(stream)] = stream
+            self._subscribers.setdefault(stream_key(stream), set()).add(client)
         if streams:
             self._begin()
 
@@ -336,7 +362,9 @@ class LocalExchange:
     def _app(self) -> Starlette:
         prefix = "/fapi/v1" if self.source.market == USDM else "/api/v3"
         routes: list[Route | WebSocketRoute] = [
-            Route(f"{prefix}/{{path}}", self._rest, methods=["GET"]),
+            Route(f"{prefix}/{{path:path}}", self.rest.answer, methods=["GET"]),
+            Route("/futures/data/{path}", self.rest.answer, methods=["GET"]),
+            Route("/foreshock/faults", self._faults_route, methods=["GET"]),
             Route("/foreshock/truth", self._truth_route, methods=["GET"]),
             Route("/foreshock/status", self._status_route, methods=["GET"]),
             Route("/foreshock/fault", self._fault_route, methods=["POST"]),
@@ -349,75 +377,47 @@ class LocalExchange:
             ]
         return Starlette(routes=routes)
 
-    async def _rest(self, request: Request) -> Response:
-        path, query = request.path_params["path"], request.query_params
-        try:
-            limit = int(query.get("limit", "500" if path == "aggTrades" else "100"))
-            start, end = (int(query[k]) if k in query else None for k in ("startTime", "endTime"))
-        except ValueError:
-            return self._refuse(400, -1100, "Illegal characters found in a parameter.")
-        most = 2400 if self.source.market == USDM else 6000
-        minute = int(asyncio.get_running_loop().time() // 60)
-        used = self._weight[1] if self._weight[0] == minute else 0
-        self._weight = (minute, used + weight_of(self.source.market, path, limit))
-        if self._weight[1] > most:
-            return self._refuse(429, -1003, f"Too much request weight used; {most} a minute.")
-        if path == "ping":
-            return self._json(b"{}")
-        if path == "time":
-            return self._json(orjson.dumps({"serverTime": self.source.now_ns // MS_NS}))
-        if path == "exchangeInfo":
-            return self._json(self.source.exchange_info())
-        if path not in ("depth", "aggTrades"):
-            return self._refuse(404, -1, "There is nothing at this path.")
-        if not query.get("symbol"):
-            return self._refuse(400, -1102, "Mandatory parameter 'symbol' was not sent.")
-        try:
-            if path == "depth":
-                body = self.source.depth(query["symbol"], limit)
-            else:
-                body = self.source.agg_trades(query["symbol"], start, end, limit)
-        except InstrumentError:
-            return self._refuse(400, -1121, "Invalid symbol.")
-        if body is None:
-            what = "snapshot" if path == "depth" else "history"
-            return self._refuse(404, -1, f"no {what} in this recording, or not yet")
-        return self._json(body)
-
-    def _json(self, body: bytes, status: int = 200) -> Response:
-        headers = {"X-MBX-USED-WEIGHT-1M": str(self._weight[1])}
-        if status == 429:
-            headers["Retry-After"] = str(60 - int(asyncio.get_running_loop().time() % 60))
-        return Response(body, status, headers, media_type="application/json")
-
-    def _refuse(self, status: int, code: int, message: str) -> Response:
-        return self._json(orjson.dumps({"code": code, "msg": message}), status)
-
     async def _truth_route(self, request: Request) -> Response:
         truth = self.truth()
         if truth is None:
-            return self._refuse(404, -1, "this source does not tell")
-        return self._json(orjson.dumps(truth))
+            return _json({"code": -1, "msg": "this source does not tell"}, 404)
+        return _json(truth)
+
+    async def _faults_route(self, request: Request) -> Response:
+        return _json(self.faults.facts())
 
     async def _status_route(self, request: Request) -> Response:
-        return self._json(orjson.dumps(self.status()))
+        return _json(self.status())
 
     async def _fault_route(self, request: Request) -> Response:
         try:
-            fault = FaultRequest.model_validate_json(await request.body())
+            fault = Fault.model_validate_json(await request.body())
         except ValueError as error:
-            return self._refuse(400, -1100, str(error))
+            return _json({"code": -1100, "msg": str(error)}, 400)
         self.inject(fault)
-        return self._json(b"{}")
+        return _json({})
 
-    def inject(self, fault: FaultRequest) -> None:
-        """Play a fault."""
-        if fault.kind == "cut":
+    def inject(self, fault: Fault) -> None:
+        """Play a fault from now on. Raises InstrumentError where a halt names no known symbol."""
+        now_ns = self._clock.now_ns()
+        told = self.faults.tell(fault, now_ns)
+        self.rest.told(fault)
+        if fault.kind == "halt":
+            for symbol in [fault.symbol] if fault.symbol else self.source.symbols:
+                self.source.halt(symbol, fault.seconds)
+                told.hits += 1
+        elif fault.kind == "cut":
             for client in list(self._clients):
-                if not fault.symbol or any(key[0] == fault.symbol for key in client.streams):
+                if fault.socket in (-1, client.number) and (
+                    not fault.symbol or any(key[0] == fault.symbol for key in client.streams)
+                ):
+                    told.hits += 1
+                    told.touched |= {key[0] for key in client.streams}
                     self._forget(client)
-            return
-        self._faults.setdefault(fault.kind, Counter())[fault.symbol] = fault.count
+
+
+def _json(told: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(told), status, media_type="application/json")
 
 
 class _Server(uvicorn.Server):

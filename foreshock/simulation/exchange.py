@@ -6,6 +6,7 @@ the same bytes, however the run is cut. History for training is many calls of `a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -13,12 +14,15 @@ import orjson
 from numpy.typing import NDArray
 
 from foreshock.errors import InstrumentError, SequenceError
-from foreshock.market.clock import MS_NS
+from foreshock.market.clock import MS_NS, SECOND_NS
 from foreshock.market.instruments import USDM, Instrument
 from foreshock.simulation import state
+from foreshock.simulation.answers import rest_answer
+from foreshock.simulation.calendar import REGIME_NAMES, Calendar
+from foreshock.simulation.derived import STREAM_OF, Derived, written
 from foreshock.simulation.encoding import LONGEST_FRAME, LONGEST_LEVEL, encode
 from foreshock.simulation.flow import DONE, STORY_FULL, open_market, run_market
-from foreshock.simulation.settings import SimulationSettings, instrument_of
+from foreshock.simulation.settings import DERIVED, SimulationSettings, instrument_of
 from foreshock.simulation.templates import STREAM_NAMES, stream_name, wrap_prefix
 
 TRUTH: Final = np.dtype(
@@ -51,13 +55,7 @@ class FrameBuffer(NamedTuple):
     starts: NDArray[np.int64]  # (n + 1,)
     event_ns: NDArray[np.int64]  # (n,)
     symbol: NDArray[np.int32]  # (n,), index into settings.symbols
-    stream: NDArray[np.uint8]  # (n,), index into templates.STREAM_NAMES
-
-
-def _decimal(units: int, decimals: int, pad: int) -> str:
-    whole, rest = divmod(units, 10**decimals)
-    point = "." if decimals + pad else ""
-    return f"{whole}{point}{f'{rest:0{decimals}d}' if decimals else ''}{'0' * pad}"
+    stream: NDArray[np.uint8]  # (n,), index into templates.STREAM_NAMES + settings.DERIVED
 
 
 class SimulatedExchange:
@@ -75,9 +73,16 @@ class SimulatedExchange:
                 name = stream_name(symbol, f, settings.depth_interval_ms)
                 self._names[s, f] = name.partition("@")[2]
                 self._heads[s, f] = len(wrap_prefix(symbol, f, settings.depth_interval_ms))
+        for f, stream in enumerate(DERIVED, len(STREAM_NAMES)):
+            for s in range(len(self.symbols)):
+                self._names[s, f] = STREAM_OF[stream]
+                self._heads[s, f] = len(self._head(s, f))
         self._templates = state.new_templates(settings)
         self._log = state.new_log()
         open_market(self._market, settings.start_ns)
+        self._calendar = Calendar(settings, self._market)
+        self._calendar.open(self._market)
+        self._derived = Derived(settings, self._market)
 
     def instruments(self) -> list[Instrument]:
         """The instruments, in the order of `settings.symbols`."""
@@ -89,7 +94,23 @@ class SimulatedExchange:
         SequenceError where `until_ns` lies in the past."""
         if until_ns < self.now_ns:
             raise SequenceError(f"time does not run back: {until_ns} < {self.now_ns}")
-        bites, status = [], None
+        bites: list[FrameBuffer] = []
+        while True:
+            next_ns = self._calendar.next_ns()
+            whole_ns = (self.now_ns // SECOND_NS + 1) * SECOND_NS
+            stop_ns = min(until_ns, next_ns, whole_ns if any(self._derived.wanted) else until_ns)
+            self._run(stop_ns, bites)
+            self.now_ns = max(self.now_ns, stop_ns)
+            if stop_ns == whole_ns and any(self._derived.wanted):
+                bites.append(self._second(stop_ns))
+            if stop_ns == next_ns:
+                self._calendar.happen(self._market)
+            elif stop_ns == until_ns:
+                return bites[0] if len(bites) == 1 else _joined(bites)
+
+    def _run(self, until_ns: int, bites: list[FrameBuffer]) -> None:
+        """The market's own moments up to `until_ns`."""
+        status = None
         while status != DONE:
             status = run_market(self._market, self._log, until_ns)
             if status == STORY_FULL:
@@ -97,8 +118,55 @@ class SimulatedExchange:
                 self._market = self._market._replace(story=story)
             else:
                 bites.append(self._encoded())
-        self.now_ns = until_ns
-        return bites[0] if len(bites) == 1 else _joined(bites)
+
+    def _second(self, now_ns: int) -> FrameBuffer:
+        """What a whole second brings."""
+        listed = self._calendar.listed & (self._calendar.halted_until_ns <= now_ns)
+        told = self._derived.second(now_ns, listed)
+        first = len(STREAM_NAMES)
+        parts = [self._head(t.symbol, first + t.stream) + t.body + b"}" for t in told]
+        starts = np.zeros(len(parts) + 1, dtype=np.int64)
+        np.cumsum([len(part) for part in parts], out=starts[1:])
+        return FrameBuffer(
+            np.frombuffer(b"".join(parts), dtype=np.uint8),
+            starts,
+            np.full(len(parts), now_ns, dtype=np.int64),
+            np.array([t.symbol for t in told], dtype=np.int32),
+            np.array([first + t.stream for t in told], dtype=np.uint8),
+        )
+
+    def _head(self, s: int, stream: int) -> bytes:
+        name = f"{self.symbols[s].lower()}@{self._names[s, stream]}"
+        return f'{{"stream":"{name}","data":'.encode()
+
+    def halt(self, symbol: str, seconds_ns: int) -> None:
+        """Stop the trading of a symbol from now on. Raises InstrumentError."""
+        self._calendar.halt(self._market, self._row(symbol), self.now_ns, seconds_ns)
+
+    def answer(self, path: str, query: Mapping[str, str], limit: int) -> bytes | None:
+        """Any other REST answer (answers.py); None where nothing is at the path. Raises
+        InstrumentError."""
+        symbol = query.get("symbol", "")
+        rows = [self._row(symbol)] if symbol else list(range(len(self.symbols)))
+        return rest_answer(self, self._derived, path, rows, bool(symbol), limit)
+
+    def calendar(self) -> list[dict[str, Any]]:
+        """Regimes, halts, listings and delistings that have begun, in order. JSON-ready. Empty
+        where `reveal_truth` is off."""
+        if not self.settings.reveal_truth:
+            return []
+        return [
+            {
+                "at_ns": due.at_ns,
+                "symbol": self.symbols[due.symbol],
+                "what": REGIME_NAMES[abs(due.value) - 1] if due.action == "regime" else due.action,
+            }
+            for due in self._calendar.passed
+        ]
+
+    def liquidations(self) -> dict[str, int]:
+        """How many there were; the stream tells one a second at most."""
+        return dict(zip(self.symbols, self._derived.liquidations.tolist(), strict=True))
 
     def _encoded(self) -> FrameBuffer:
         """The log as frames; empties the log."""
@@ -159,11 +227,14 @@ class SimulatedExchange:
         spot = self.settings.market != USDM
         entries = []
         for s, symbol in enumerate(self.symbols):
+            if not self._calendar.listed[s]:
+                continue
+            status = "TRADING" if self._calendar.trades(s, self.now_ns) else "BREAK"
             base = symbol.removesuffix("USDT")
             tick, lot = self._price(s, 1), self._lots(s, 1)
             entry: dict[str, Any] = {
                 "symbol": symbol,
-                "status": "TRADING",
+                "status": status,
                 "baseAsset": base,
                 "quoteAsset": "USDT",
                 "filters": [
@@ -257,11 +328,11 @@ class SimulatedExchange:
         units, decimals, pad = self._market.book.whole[
             s, state.PRICE_UNITS : state.LOT_UNITS
         ].tolist()
-        return _decimal(ticks * units, decimals, pad)
+        return written(ticks * units, decimals, pad)
 
     def _lots(self, s: int, lots: int) -> str:
         units, decimals, pad = self._market.book.whole[s, state.LOT_UNITS : state.DEPTH_NS].tolist()
-        return _decimal(lots * units, decimals, pad)
+        return written(lots * units, decimals, pad)
 
 
 def _joined(bites: list[FrameBuffer]) -> FrameBuffer:

@@ -7,7 +7,8 @@ moments only, and draws belong to a symbol, so that neither the cut of a run nor
 matters.
 
 Quotes follow the fair price (`surges.py`): whoever stands on its wrong side is lifted or cancels.
-Orders arrive by a Hawkes-like clock: each market order excites the next ones.
+Orders arrive by a Hawkes-like clock: each market order excites the next ones, and `branching` is
+how many it brings about on average.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from foreshock.simulation.draws import between, exponential, normal, uniform
 from foreshock.simulation.ladder import best, list_changes, put, remove_at
 from foreshock.simulation.state import (
     AGG_ID,
+    BRANCHING,
     CHANGED,
     CHANGES,
     CHURN,
@@ -37,6 +39,7 @@ from foreshock.simulation.state import (
     FIRST_ID,
     GAP_TICKS,
     HALF_SPREAD_TICKS,
+    HALT_NS,
     IDLE,
     IDLE_S,
     KEYS,
@@ -79,7 +82,7 @@ from foreshock.simulation.state import (
     Log,
     Market,
 )
-from foreshock.simulation.surges import enter, evolve
+from foreshock.simulation.surges import EXCITEMENT_DECAY, enter, evolve
 from foreshock.simulation.templates import AGG_TRADE, BOOK_TICKER, DEPTH, TRADE
 
 BIDS, ASKS = 0, 1
@@ -238,7 +241,7 @@ def _order(m: Any, log: Any, s: int, t: int, fair: float) -> None:
         for _ in range(6):
             if lots > 0 and m.book.whole[s, LEVELS + side] > 2:
                 lots = _trade(m, log, s, t, side, lots)
-        x[s, EXCITEMENT] += 0.7
+        x[s, EXCITEMENT] += EXCITEMENT_DECAY * x[s, BRANCHING]
     elif dice < markets + quotes:
         side = BIDS if uniform(random, s) < pull else ASKS
         factor = 1.0 + 0.8 * strength if side == BIDS else 1.0 - 0.55 * strength
@@ -339,7 +342,7 @@ def _depth_moment(m: Any, log: Any, s: int, t: int) -> None:
     fair = evolve(m, s, t)
     _churn(m, s, fair)
     _tell_touch(m, log, s, t)
-    m.book.whole[s, NEXT_DEPTH_NS] = _next_depth(m, s, t)
+    m.book.whole[s, NEXT_DEPTH_NS] = max(_next_depth(m, s, t), m.book.whole[s, HALT_NS])
     if m.book.whole[s, FIRST_ID] != 0:
         if m.book.whole[s, WANT_DEPTH]:
             at = log.counts[1]

@@ -9,8 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from foreshock.market.instruments import USDM, Instrument, canonical_symbol
 
-StreamName = Literal["trade", "aggTrade", "depth", "bookTicker"]
+StreamName = Literal[
+    "trade", "aggTrade", "depth", "bookTicker", "kline_1m", "markPrice", "forceOrder"
+]
 STREAMS: tuple[StreamName, ...] = ("trade", "aggTrade", "depth", "bookTicker")
+DERIVED: tuple[StreamName, ...] = ("kline_1m", "markPrice", "forceOrder")  # at whole seconds
+
+
+def streams_of(market: str) -> tuple[StreamName, ...]:
+    """All streams of a market: spot has neither mark prices nor liquidations."""
+    return STREAMS + (DERIVED if market == USDM else DERIVED[:1])
 
 
 class Profile(NamedTuple):
@@ -61,6 +69,18 @@ def _ordered(low_high: tuple[float, float]) -> tuple[float, float]:
     if not 0 < low <= high:
         raise ValueError(f"{low_high} is not a range above zero")
     return low_high
+
+
+class Scheduled(BaseModel):
+    """Something that happens to a symbol at a known moment. A symbol with a `list` is not there
+    before it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symbol: str = Field(description="Which of the symbols.")
+    action: Literal["halt", "list", "delist"] = Field(description="What happens.")
+    at_s: float = Field(ge=0, description="When, in seconds from the start.")
+    seconds: float = Field(0.0, ge=0, description="How long a halt lasts.")
 
 
 class SimulationSettings(BaseModel):
@@ -119,6 +139,26 @@ class SimulationSettings(BaseModel):
         description="Which frames are made. The market itself does not depend on it.",
     )
 
+    branching: float = Field(
+        0.35,
+        ge=0,
+        lt=1,
+        description="How many market orders one market order brings about on average, directly: "
+        "the branching ratio of the Hawkes-like clock.",
+    )
+    regime_s: float = Field(
+        0.0,
+        ge=0,
+        description="Mean length of a symbol's regimes (calm, trending, stressed); 0: none, each "
+        "symbol keeps its nature.",
+    )
+    schedule: tuple[Scheduled, ...] = Field(
+        (), description="Halts, listings and delistings at known moments."
+    )
+    funding_interval_s: int = Field(
+        28_800, ge=1, description="USD-M: time between two settlements of funding."
+    )
+
     _ranges = field_validator("surge_bps", "surge_s", "precursor_s")(_ordered)
 
     @field_validator("symbols", mode="before")
@@ -133,6 +173,12 @@ class SimulationSettings(BaseModel):
     def _usable(self) -> SimulationSettings:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
             raise ValueError(f"symbols must be named once each: {self.symbols}")
+        for entry in self.schedule:
+            if entry.symbol not in self.symbols:
+                raise ValueError(f"the schedule names {entry.symbol!r}, which is no symbol here")
+        for stream in self.streams:
+            if stream not in streams_of(self.market):
+                raise ValueError(f"{self.market} has no stream {stream!r}")
         for symbol in self.symbols:
             if symbol != canonical_symbol(symbol) or not symbol.isalnum() or len(symbol) > 24:
                 raise ValueError(f"{symbol!r} is not a plain upper-case symbol")

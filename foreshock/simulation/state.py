@@ -39,6 +39,7 @@ LEVELS, CHANGES = 0, 2
     PHASE_START_NS,
     PHASE_END_NS,
     PRECURSOR_NS,
+    HALT_NS,  # nothing happens before it
     TOLD_BID,
     TOLD_BID_LOTS,
     TOLD_ASK,
@@ -56,7 +57,7 @@ LEVELS, CHANGES = 0, 2
     WANT_DEPTH,
     WANT_TICKER,
     WHOLE,
-) = range(4, 36)
+) = range(4, 37)
 
 # Columns of `real` (float64): the latent state (displacements of the fair price in bps), the nature
 # of the symbol, and the plan that all symbols share.
@@ -71,6 +72,8 @@ LEVELS, CHANGES = 0, 2
     EXCITEMENT,
     STRENGTH,
     SIZE_BPS,
+    DRIFT,  # of the fair price, bps a second
+    BRANCHING,
     MID_TICKS,
     VOLATILITY,
     HALF_SPREAD_TICKS,
@@ -90,7 +93,7 @@ LEVELS, CHANGES = 0, 2
     PRECURSOR_S_LOW,
     PRECURSOR_S_HIGH,
     REAL,
-) = range(29)
+) = range(31)
 
 # Rows of `ladder`: `KEYS + side` …
 KEYS, LOTS, CHANGED_KEYS = 0, 2, 4
@@ -215,6 +218,7 @@ def new_market(settings: SimulationSettings) -> Market:
         book.whole[s, PRICE_UNITS : LOT_PAD + 1] = _digits(name, market)
         book.whole[s, DEPTH_NS:] = rules
         real[s, MID_TICKS : CHURN + 1] = _nature(name, market, settings.activity)
+        real[s, BRANCHING] = settings.branching
         real[s, IDLE_S:] = plan
     return Market(
         book=book,

@@ -21,6 +21,7 @@ from foreshock.simulation.state import (
     BPS_LOW,
     DECOY,
     DECOY_PHASE,
+    DRIFT,
     EXCITEMENT,
     FAST,
     IDLE,
@@ -51,6 +52,8 @@ from foreshock.simulation.state import (
     TILT,
     VOLATILITY,
 )
+
+EXCITEMENT_DECAY = 2.0  # per second
 
 
 @inlined
@@ -120,10 +123,11 @@ def evolve(m: Any, s: int, t: int) -> float:
     if dt > 0.0:
         root = math.sqrt(dt)
         x[s, ANCHOR] += m.real[s, VOLATILITY] * root * normal(random, s)
+        x[s, ANCHOR] += m.real[s, DRIFT] * dt
         x[s, NOISE] += -x[s, NOISE] * dt / 4.0 + 0.5 * root * normal(random, s)
         x[s, TILT] += -x[s, TILT] * dt / 20.0 + 0.028 * root * normal(random, s)
         x[s, PACE] += -x[s, PACE] * dt / 60.0 + 0.06 * root * normal(random, s)
-        x[s, EXCITEMENT] -= x[s, EXCITEMENT] * min(1.0, 2.0 * dt)
+        x[s, EXCITEMENT] -= x[s, EXCITEMENT] * min(1.0, EXCITEMENT_DECAY * dt)
         x[s, FAST] -= x[s, FAST] * dt / 60.0
         x[s, SLOW] -= x[s, SLOW] * dt / 400.0
     while t >= m.book.whole[s, PHASE_END_NS]:
