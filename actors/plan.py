@@ -7,25 +7,32 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from foreshock.market.instruments import SPOT, Instrument
+from actors.publisher import BusPlan
+from foreshock.market.instruments import Instrument
+from foreshock.market.selection import SymbolFilter
 from foreshock.models.base import Domain
-
-SPOT_WS, SPOT_REST = "wss://stream.binance.com:9443", "https://api.binance.com"
-USDM_WS, USDM_REST = "wss://fstream.binance.com", "https://fapi.binance.com"
+from foreshock.stores.cold_settings import ColdPlan
 
 
 @dataclass(frozen=True, slots=True)
 class WatchPlan:
     """One watcher's share of the symbols and how it watches them.
 
-    name             unique within the cluster
+    name             unique within the cluster; `shared_out` numbers the shares
     instruments      its share, in the order of its rows' symbol index
     domain           where the rows come from
     tape             "trade" or "aggTrade"
     ws_url, rest_url base addresses
     recording_dir    where its recorder keeps the session; None records nothing
     gate             name of the Serve application whose gate judges; None watches only
+    bus              where and how trades and vectors are published; None publishes nothing
+    cold             where what is recorded lasts beside the recording; None: nowhere
+    fallbacks        plans of the venues that stand in while this one is down: the same symbols in
+                     the same order, on other markets
     live             whether stamps are of this machine's clock
+    watchers         how many share the venue's limits of this address
+    symbols_per_socket   at most so many symbols on each socket
+    snapshots_per_s  how fast depth snapshots may be asked for, within the weight budget
     """
 
     name: str
@@ -36,12 +43,17 @@ class WatchPlan:
     tape: str = "trade"
     recording_dir: Path | None = None
     gate: str | None = None
+    bus: BusPlan | None = None
+    fallbacks: tuple[WatchPlan, ...] = ()
+    cold: ColdPlan | None = None
     live: bool = True
     batch_ms: float = 5.0
     stale_after_s: float = 5.0
     silent_after_s: float = 15.0
     snapshots_per_s: float = 2.0
     snapshot_every_s: float = 60.0
+    watchers: int = 1
+    symbols_per_socket: int = 100
 
     @property
     def market(self) -> str:
@@ -53,10 +65,20 @@ class WatchPlan:
         """In the order of the rows' symbol index."""
         return tuple(instrument.symbol for instrument in self.instruments)
 
-    @property
-    def api_prefix(self) -> str:
-        """Where the market's REST endpoints live."""
-        return "/api/v3" if self.market == SPOT else "/fapi/v1"
+
+@dataclass(frozen=True, slots=True)
+class FollowPlan:
+    """How what is watched follows the venue's list.
+
+    every_s             how often it is asked for
+    weight_per_minute   the venue's limit
+    filters             that new listings must pass; none: nothing is added, only halts and
+                        delistings are followed
+    """
+
+    every_s: float
+    weight_per_minute: int
+    filters: tuple[SymbolFilter, ...] = ()
 
 
 def is_loopback(url: str) -> bool:
@@ -77,7 +99,17 @@ def shared_out(plan: WatchPlan, watchers: int) -> list[WatchPlan]:
             plan,
             name=f"{plan.name}-{k}",
             instruments=plan.instruments[k::watchers],
+            fallbacks=tuple(
+                replace(
+                    one,
+                    name=f"{plan.name}-{k}",
+                    instruments=one.instruments[k::watchers],
+                    watchers=watchers,
+                )
+                for one in plan.fallbacks
+            ),
             snapshots_per_s=plan.snapshots_per_s / watchers,
+            watchers=watchers,
             recording_dir=None if plan.recording_dir is None else plan.recording_dir / str(k),
         )
         for k in range(watchers)

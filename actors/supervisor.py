@@ -1,4 +1,5 @@
-"""Supervisor: shares the symbols out among watchers and replaces a watcher that died or hangs."""
+"""Supervisor: shares the symbols out among watchers, replaces a watcher that died or hangs, keeps
+the one REST budget of this address, and follows what the venue lists."""
 
 from __future__ import annotations
 
@@ -12,10 +13,15 @@ from typing import Any, Final
 import ray
 from ray.actor import ActorHandle
 
-from actors.plan import WatchPlan, shared_out
+from actors.budget import Budgets
+from actors.plan import FollowPlan, WatchPlan, shared_out
 from actors.recorder import RecorderActor
+from actors.venue import Listing, fetch_listing, listing_weight
 from actors.watcher import WatcherActor
-from foreshock.market.rows import STALE, STATE_NAMES
+from foreshock.errors import InstrumentError, VenueError
+from foreshock.market.clock import Clock
+from foreshock.market.rows import STALE, STATE_NAMES, TRADING
+from foreshock.market.selection import change, select
 
 log = logging.getLogger(__name__)
 
@@ -74,38 +80,53 @@ class _Charge:
 class Supervisor:
     """Starts `watchers` watchers over one plan and keeps that many alive.
 
+    follow   how what is watched follows the venue's list; None: it does not
+
     Where it dies itself, what it started dies too; Ray starts it again with the same plan, and
     `run`, which is retried, starts all anew."""
 
-    def __init__(self, plan: WatchPlan, watchers: int = 1) -> None:
+    def __init__(
+        self, plan: WatchPlan, watchers: int = 1, follow: FollowPlan | None = None
+    ) -> None:
+        self._plan, self._follow = plan, follow
         self._charges = [_Charge(share) for share in shared_out(plan, watchers)]
+        self._shares = len(self._charges)
+        self._clock = Clock()
+        self._budgets = Budgets(self._clock)
+        self._status = dict.fromkeys(plan.symbols, TRADING)
+        self._gone: list[str] = []
+        self._group: asyncio.TaskGroup | None = None
         self._recorder: ActorHandle | None = None
         if plan.recording_dir is not None:
-            self._recorder = RecorderActor.options(num_cpus=RECORDER_CPUS, max_restarts=-1).remote()
+            recorder = RecorderActor.options(num_cpus=RECORDER_CPUS, max_restarts=-1)
+            self._recorder = recorder.remote(plan.cold)
         self._restarts = 0
         self._stopping = False
 
     async def run(self) -> None:
         """Watch over the watchers until `stop`."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
             for charge in self._charges:
                 group.create_task(self._mind(charge))
+            if self._follow is not None:
+                group.create_task(self._follow_venue(self._follow))
 
     async def _mind(self, charge: _Charge) -> None:
-        while not self._stopping:
+        while not self._stopping and charge in self._charges:
             try:
                 await self._start(charge)
                 while not self._stopping:
                     assert charge.actor is not None and charge.life is not None
                     await asyncio.wait([charge.life], timeout=PING_EVERY_S)
-                    if self._stopping:
+                    if self._stopping or charge not in self._charges:
                         return
                     if charge.life.done():
                         charge.life.result()  # raises what ended it: nothing else ends a watcher
                     asked = charge.actor.status.remote()
                     charge.status = await asyncio.wait_for(asked, PING_TIMEOUT_S)
             except (ray.exceptions.RayError, TimeoutError) as error:
-                if self._stopping:
+                if self._stopping or charge not in self._charges:
                     return
                 log.warning("watcher %s is gone (%r): starting another", charge.plan.name, error)
                 self._restarts += 1
@@ -119,7 +140,7 @@ class Supervisor:
             plan = replace(plan, recording_dir=_next_generation(plan.recording_dir))
         charge.actor = WatcherActor.options(
             num_cpus=WATCHER_CPUS, max_restarts=0, max_concurrency=16
-        ).remote(plan, self._recorder)
+        ).remote(plan, self._recorder, ray.get_runtime_context().current_actor)
         await asyncio.wait_for(charge.actor.ping.remote(), START_TIMEOUT_S)
         charge.life = asyncio.wrap_future(charge.actor.run.remote().future())
 
@@ -128,13 +149,98 @@ class Supervisor:
         if actor is not None:
             ray.kill(actor, no_restart=True)  # after a moment in earnest: a stopped process too
 
+    # The venue's list
+
+    async def _follow_venue(self, follow: FollowPlan) -> None:
+        """Ask for the list again and again; hand it to every watcher and act on what changed."""
+        plan, tickers = self._plan, bool(follow.filters)
+        weight = listing_weight(plan.market, tickers)
+        while not self._stopping:
+            wait_s = self._budgets.take(plan.rest_url, follow.weight_per_minute, weight, False)
+            if wait_s:
+                await asyncio.sleep(wait_s)
+                continue
+            try:
+                listing = await asyncio.to_thread(
+                    fetch_listing, plan.market, plan.rest_url, tickers
+                )
+                self._act_on(listing, follow)
+            except (VenueError, InstrumentError) as error:
+                log.warning("the venue's list: %s", error)
+            await asyncio.sleep(follow.every_s)
+
+    def _act_on(self, listing: Listing, follow: FollowPlan) -> None:
+        chosen = select(listing.candidates, follow.filters, self._clock.now_ns())
+        wanted = chosen.symbols if follow.filters else ()
+        found = change(self._status, listing.candidates, wanted)
+        if found:
+            log.warning("the venue's list: %s", found)
+        for symbol in found.gone:
+            self._drop(symbol)
+        if found.listed:
+            self._add(found.listed, listing)
+        self._status |= {c.symbol: c.status for c in listing.candidates if c.symbol in self._status}
+        body = ray.put(listing.body)
+        for charge in self._charges:
+            if charge.actor is not None:
+                charge.actor.learn.remote(body)
+
+    def _add(self, symbols: tuple[str, ...], listing: Listing) -> None:
+        """A watcher of their own: those that run keep their epochs."""
+        name = f"{self._plan.name}-{self._shares}"
+        place = self._plan.recording_dir
+        share = replace(
+            self._plan,
+            name=name,
+            instruments=tuple(listing.instruments[symbol] for symbol in symbols),
+            fallbacks=(),
+            recording_dir=None if place is None else place / str(self._shares),
+        )
+        self._shares += 1
+        self._status |= dict.fromkeys(symbols, TRADING)
+        charge = _Charge(share)
+        self._charges.append(charge)
+        assert self._group is not None
+        self._group.create_task(self._mind(charge))
+
+    def _drop(self, symbol: str) -> None:
+        """Nobody starts to watch it again; a watcher that has no other symbol ends."""
+        self._status.pop(symbol)
+        self._gone.append(symbol)
+        for charge in list(self._charges):
+            left = tuple(i for i in charge.plan.instruments if i.symbol != symbol)
+            if len(left) == len(charge.plan.instruments):
+                continue
+            if left:
+                charge.plan = _without(charge.plan, symbol)
+            else:
+                self._charges.remove(charge)
+                self._end(charge)
+
+    # The weight of this address, for every watcher
+
+    async def take_weight(self, rest_url: str, limit: int, weight: int, urgent: bool) -> float:
+        """`Budget.take` for all watchers together."""
+        return self._budgets.take(rest_url, limit, weight, urgent)
+
+    async def correct_weight(self, rest_url: str, limit: int, used: int) -> None:
+        """`Budget.correct`."""
+        self._budgets.correct(rest_url, limit, used)
+
+    async def stop_asking(self, rest_url: str, limit: int, wait_s: float) -> None:
+        """`Budget.stop`."""
+        self._budgets.stop(rest_url, limit, wait_s)
+
     async def status(self) -> dict[str, Any]:
-        """{watchers: [status], restarts}. A status is `Watcher.status` with the counts of earlier
-        watchers of the same share added; while none answers, the last one with its `problem`, and
-        before the first, {name, problem}."""
+        """{watchers: [status], restarts, weight, halted, gone}. A status is `Watcher.status` with
+        the counts of earlier watchers of the same share added; while none answers, the last one
+        with its `problem`, and before the first, {name, problem}."""
         return {
             "watchers": await asyncio.gather(*map(self._status_of, self._charges)),
             "restarts": self._restarts,
+            "weight": self._budgets.status(),
+            "halted": [s for s, status in self._status.items() if status != TRADING],
+            "gone": self._gone,
         }
 
     async def _status_of(self, charge: _Charge) -> dict[str, Any]:
@@ -164,6 +270,15 @@ class Supervisor:
         await asyncio.gather(*map(self._finish, self._charges))
         for charge in self._charges:
             self._end(charge)
+
+
+def _without(plan: WatchPlan, symbol: str) -> WatchPlan:
+    """The plan and its fallbacks less a symbol."""
+    return replace(
+        plan,
+        instruments=tuple(i for i in plan.instruments if i.symbol != symbol),
+        fallbacks=tuple(_without(one, symbol) for one in plan.fallbacks),
+    )
 
 
 def _next_generation(directory: Path) -> Path:

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 import ray
 
-from actors import watcher as watchers
+from actors import keeper
 from actors.local_exchange import LocalExchange, LocalExchangeSettings
 from actors.plan import WatchPlan
 from actors.recorder import Recorder
 from actors.watcher import Watcher
-from foreshock.engine.outcomes import Boundary
 from foreshock.market.clock import Clock
 from foreshock.models.base import Domain
 from foreshock.replay.reconcile import Reconciliation, reconcile
+from foreshock.replay.remake import session_like
 from foreshock.replay.warm import warm_live
 from foreshock.simulation.settings import SimulationSettings
 from foreshock.stores.embedded_redis import EmbeddedRedis
@@ -82,16 +82,6 @@ class FailingRecorder(Recorder):
         return super().write(*given)
 
 
-class Hosted(Watcher):
-    """A watcher whose gate is here."""
-
-    gate: Any = None
-
-    async def _send(self, boundary: Boundary) -> dict[str, Any]:
-        self._gate = self.gate
-        return await super()._send(boundary)
-
-
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
     train(tmp_path / "models", DOMAIN)
@@ -126,8 +116,7 @@ def watch(home: Path, gate: Any, recorder: Recorder) -> tuple[Watcher, Reconcili
             gate="here",
             snapshots_per_s=20.0,
         )
-        watcher = Hosted(plan, Handle(recorder))
-        watcher.gate = Handle(gate)
+        watcher = Watcher(plan, Handle(recorder), gate=lambda: Handle(gate))
         life = asyncio.create_task(watcher.run())
         try:
             while watcher.status()["boundaries"] < BOUNDARIES:
@@ -148,12 +137,13 @@ def watch(home: Path, gate: Any, recorder: Recorder) -> tuple[Watcher, Reconcili
     warm_live()
     watcher = asyncio.run(whole(scene))
     recording = open_recording(home / "session" / "w")
-    return watcher, reconcile(recording, judging(home, recording))
+    judge = judging(home, recording)
+    return watcher, reconcile(recording, judge, session=session_like(recording))
 
 
 @pytest.fixture(autouse=True)
 def _flush_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchers, "FLUSH_S", 0.7)
+    monkeypatch.setattr(keeper, "FLUSH_S", 0.7)
 
 
 def test_a_recording_replays_bit_for_bit_however_late_the_gate_answers(
@@ -173,5 +163,5 @@ def test_a_hole_in_the_recording_is_told_and_followed_by_a_snapshot(
 ) -> None:
     watcher, found = watch(tmp_path, gate, FailingRecorder(fails_at=4))
     assert watcher.status()["shed_rows"] > 0
-    assert found.holes == 1 and set(found.differing) == {"rows"}
+    assert found.holes == 1 and set(found.differing) == {"frames", "rows"}
     assert found.compared["vectors"] > 0 and found.boundaries < watcher.status()["boundaries"]
