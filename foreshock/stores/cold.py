@@ -1,119 +1,114 @@
-"""The cold store: vectors kept for training, in partitioned Parquet, asked in SQL.
+"""The cold store: what lasts. Tables by day, appended in batches, asked in SQL or as Arrow.
 
-    vectors/date=YYYY-MM-DD/symbol=BTCUSDT/<first boundary>-<last boundary>.parquet
+One protocol, two adapters: Parquet files that DuckDB reads (the default, `cold_parquet`) and a
+ClickHouse server (`cold_clickhouse`). The promises, which tests/servers/test_cold.py holds both to:
 
-One writer per directory. Files appear whole or not at all and are named by what is in them, so a
-batch that is written again lands on itself. Small files are many after a while: `compact` makes one
-of a partition. Readers take a boundary that is in two files once, so they may read meanwhile.
+1. A batch is named by its shard and range of seqs (`schema.Batch`). Appended again, whole or cut
+   otherwise, it adds nothing.
+2. Any number of readers ask while one recorder per shard appends, while days are compacted and
+   while they are dropped; each sees every row that was there throughout, once.
+3. What `append` returned for is there after a kill of the writer or of the server.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Protocol
 
-import duckdb
-import numpy as np
 import pyarrow as pa
 
-from foreshock.errors import StoreError
-from foreshock.market.clock import SECOND_NS
-from foreshock.stores.files import finished, read_table, write_table
-
-_BILL: Final = ("bid", "ask", "volatility_1s", "volume_60s")
-_VIEW: Final = """
-CREATE OR REPLACE VIEW vectors AS
-SELECT * EXCLUDE (filename) FROM read_parquet(
-  '{glob}', hive_partitioning = true, union_by_name = true, filename = true,
-  hive_types = {{'date': DATE, 'symbol': VARCHAR}})
-QUALIFY row_number() OVER (PARTITION BY symbol, boundary_ns ORDER BY filename) = 1
-"""
+from foreshock.errors import ConfigError, StoreError
+from foreshock.stores.schema import Batch
 
 
-class ColdStore:
-    """Vectors on disk below `directory`."""
+class StoreDownError(StoreError):
+    """The store cannot be reached now: what was to be written must be kept and tried again."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
 
-    def write_vectors(
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """What one day of one table takes.
+
+    parts       files, or parts of the server
+    compacted   whether a scan of it needs no look at what was written twice
+    """
+
+    table: str
+    day: str
+    rows: int
+    bytes: int
+    parts: int
+    compacted: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+class ColdStore(Protocol):
+    """What both adapters do. Every method may raise StoreDownError, and StoreError where the store
+    refuses."""
+
+    def append(self, table: str, data: pa.Table, batch: Batch) -> int:
+        """Keep all rows of `batch`; returns how many it has. See `schema.TABLES` for columns."""
+        ...
+
+    def scan(
         self,
-        boundaries: Sequence[Any],
-        symbols: Sequence[str],
-        names: Sequence[str],
-        fingerprint: str,
-    ) -> None:
-        """Keep boundaries, each symbol's apart: hand it minutes of them, not one.
+        table: str,
+        *,
+        symbols: Sequence[str] | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Rows with since_ns <= time < until_ns of `symbols`, by day and within a day in the order
+        of the table's key: a symbol's rows come in the order of time, then seq. A column that was
+        not written with a row is NaN. All in memory: ask for days, not for years."""
+        ...
 
-        boundaries   `foreshock.engine.outcomes.Boundary`s of the same n symbols, in order
-        names        k feature names; a column each, NaN kept as NaN
-        fingerprint  of the layout
-        Raises StoreError where the disk refuses."""
-        days: dict[str, list[Any]] = {}
-        for boundary in boundaries:
-            days.setdefault(_day(int(boundary.boundary_ns)), []).append(boundary)
-        for day, group in days.items():
-            at = np.array([b.boundary_ns for b in group], dtype=np.int64)
-            vectors = np.stack([b.vectors for b in group])
-            for i, symbol in enumerate(symbols):
-                table = pa.table(
-                    {
-                        "boundary_ns": at,
-                        "fingerprint": pa.array([fingerprint] * len(at)).dictionary_encode(),
-                        **{
-                            name: np.array([getattr(b, name)[i] for b in group])
-                            for name in ("book_state", "book_epoch", "tape_epoch")
-                        },
-                        **{
-                            name: np.array([b.bill_inputs[name][i] for b in group])
-                            for name in _BILL
-                        },
-                        **{
-                            f"feature_{name}": np.ascontiguousarray(vectors[:, i, k])
-                            for k, name in enumerate(names)
-                        },
-                    }
-                )
-                write_table(self._partition(day, symbol) / _name(at), table)
+    def query(self, sql: str) -> pa.Table:
+        """Ask in the store's own SQL; tables have their names, and rows come once."""
+        ...
 
-    def compact(self, day: str, symbol: str) -> int:
-        """Make one file of a partition; how many there were. `day` as YYYY-MM-DD."""
-        folder = self._partition(day, symbol)
-        paths = finished(folder, "*.parquet")
-        if len(paths) < 2:
-            return len(paths)
-        table = pa.concat_tables([read_table(path) for path in paths], promote_options="default")
-        _, first_seen = np.unique(table.column("boundary_ns").to_numpy(), return_index=True)
-        table = table.take(pa.array(first_seen))
-        whole = folder / _name(table.column("boundary_ns").to_numpy())
-        write_table(whole, table)
-        for path in paths:
-            if path != whole:
-                path.unlink()
-        return len(paths)
+    def usage(self, table: str | None = None) -> list[DayUsage]:
+        """Days that are there, by table and day."""
+        ...
 
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
-        """Ask in DuckDB's SQL over the view `vectors` (boundary_ns, date, symbol, fingerprint,
-        epochs, touch, `feature_…`). Raises StoreError where it cannot be answered."""
-        root = self.directory / "vectors"
-        try:
-            with duckdb.connect(config={"threads": 1}) as connection:
-                if any(root.glob("*/*/*.parquet")):
-                    glob = f"{root}/date=*/symbol=*/[0-9]*.parquet".replace("'", "''")
-                    connection.execute(_VIEW.format(glob=glob))
-                return connection.execute(sql, list(parameters)).to_arrow_table()
-        except duckdb.Error as error:
-            raise StoreError(f"{sql!r}: {error}") from error
+    def compact(self, table: str, day: str) -> bool:
+        """Make one sorted part of a day; whether there was anything to do."""
+        ...
 
-    def _partition(self, day: str, symbol: str) -> Path:
-        return self.directory / "vectors" / f"date={day}" / f"symbol={symbol}"
+    def drop(self, table: str, day: str) -> None:
+        """Forget a day; nothing happens where it is not there."""
+        ...
+
+    def ping(self) -> None:
+        """Returns where the store answers."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
 
 
-def _day(boundary_ns: int) -> str:
-    return datetime.fromtimestamp(boundary_ns // SECOND_NS, UTC).date().isoformat()
+def open_cold(where: str, directory: Path, memory_limit: str = "1GB") -> ColdStore | None:
+    """The store that the setting `stores.cold` names.
 
+    where      parquet, clickhouse://user:password@host:port/database, or off (None is returned)
+    directory, memory_limit   of the Parquet files
+    Nothing is connected to yet. Raises ConfigError on any other word."""
+    if where == "off":
+        return None
+    if where == "parquet":
+        from foreshock.stores.cold_parquet import ParquetCold
 
-def _name(boundaries_ns: Any) -> str:
-    return f"{boundaries_ns[0]:020d}-{boundaries_ns[-1]:020d}.parquet"
+        return ParquetCold(directory, memory_limit)
+    if where.startswith(("clickhouse://", "clickhouses://")):
+        from foreshock.stores.cold_clickhouse import ClickHouseCold
+
+        return ClickHouseCold(where)
+    word = where.partition("://")[0]
+    raise ConfigError(f"stores.cold {word!r} is neither parquet, off nor clickhouse://…")

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from foreshock.errors import RecordingError
+from foreshock.errors import RecordingError, RowError
 from foreshock.market.rows import (
+    KIND_NAMES,
     LEVELS_PER_PACK,
     META,
     WORDS,
@@ -22,7 +24,6 @@ from foreshock.market.rows import (
     Words,
     as_rows,
     as_words,
-    heads,
 )
 
 COLUMNS: Final = ("arrival_ns", "event_ns", "seq", "meta", "id", "id2", "a", "b", "c", "d")
@@ -38,17 +39,42 @@ ENCODINGS: Final[dict[str, Any]] = {
         **dict.fromkeys(("prices.list.element", "sizes.list.element"), "PLAIN"),
     },
 }
+_KNOWN: Final = np.isin(np.arange(256), list(KIND_NAMES))
+
+
+def pack_mask(words: Words) -> NDArray[np.bool_]:
+    """Which rows are pack rows, bool (n,). As `market.rows.heads`, which walks row by row: this one
+    only stops where a row has packs. Raises RowError as that does."""
+    counts = (words[:, META] >> 16) & 0xFFFF
+    turns = np.zeros(len(words) + 1, dtype=np.int8)
+    end = 0
+    stops = np.flatnonzero(counts)
+    for i, count in zip(stops.tolist(), counts[stops].tolist(), strict=True):
+        if i < end:
+            continue  # a pack row, whose words are levels
+        end = i + 1 + count
+        if end > len(words):
+            raise RowError(f"the header at row {i} announces rows beyond the end ({end})")
+        turns[i + 1] += 1
+        turns[end] -= 1
+    packs: NDArray[np.bool_] = np.cumsum(turns[:-1]).astype(np.bool_)
+    unknown = ~packs & ~_KNOWN[words[:, META] & 0xFF]
+    if unknown.any():
+        row = int(np.argmax(unknown))
+        raise RowError(f"row {row} has the unknown kind {int(words[row, META]) & 0xFF}")
+    return packs
 
 
 def to_table(rows: Rows) -> pa.Table:
     """The table of `rows`. Raises RowError where they break the data language."""
     words = as_words(rows)
-    at = heads(rows)
-    columns = {name: pa.array(words[at, i]) for i, name in enumerate(COLUMNS)}
-    is_pack = np.ones(len(rows), dtype=np.bool_)
-    is_pack[at] = False
+    is_pack = pack_mask(words)
+    singles = words[~is_pack]
+    columns = {
+        name: pa.array(np.ascontiguousarray(singles[:, i])) for i, name in enumerate(COLUMNS)
+    }
     levels = words[is_pack].reshape(-1, 2)
-    ends = np.cumsum(rows["count"][at].astype(np.int64)) * LEVELS_PER_PACK
+    ends = np.cumsum((singles[:, META] >> 16) & 0xFFFF) * LEVELS_PER_PACK
     offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
     for i, name in enumerate(("prices", "sizes")):
         values = pa.array(np.ascontiguousarray(levels[:, i]))
