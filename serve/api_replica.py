@@ -27,7 +27,8 @@ class ApiReplica:
         wiring: Wiring,
     ) -> None:
         hot = RedisHot(wiring.redis_url, prefix=wiring.prefix, timeout_s=settings.store_timeout_s)
-        self._board = Board(hot, lambda: Ledger(wiring.ledger))
+        spill = None if wiring.spill_dir is None else wiring.spill_dir.parent
+        self._board = Board(hot, lambda: Ledger(wiring.ledger), cold_spill=spill)
         self._application = create_api(
             self._board, settings, score=score_of(scorer), symbols=wiring.symbols
         )

@@ -6,6 +6,7 @@ import difflib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import orjson
@@ -14,6 +15,7 @@ from foreshock.errors import InstrumentError, StoreError
 from foreshock.market.instruments import canonical_symbol
 from foreshock.stores.hot import HotStore
 from foreshock.stores.ledger import Ledger
+from foreshock.stores.spill_reader import waiting
 from serve.envelope import DoorError
 from serve.facts import NOTE
 
@@ -60,8 +62,10 @@ class Board:
         hot: HotStore,
         open_ledger: Callable[[], Ledger] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        cold_spill: Path | None = None,
     ) -> None:
         self._hot, self._open_ledger, self._monotonic = hot, open_ledger, monotonic
+        self._cold_spill = cold_spill
         self._ledger: Ledger | None = None
         self._read_s = -1e9
         self._failed_s = -1e9
@@ -118,6 +122,9 @@ class Board:
                 out["ledger"] = "ok"
             except StoreError as error:
                 out["ledger"] = str(error)
+        if self._cold_spill is not None:
+            batches = waiting(self._cold_spill)["batches"]
+            out["cold"] = "ok" if not batches else f"batches waiting for the store: {batches}"
         return out
 
     def close(self) -> None:

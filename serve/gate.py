@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from foreshock.engine.message import BoundaryMessage
 from foreshock.errors import ForeshockError, StoreError
 from foreshock.features import catalog
-from foreshock.market.clock import MS_NS, Clock
+from foreshock.market.clock import MS_NS, SECOND_NS, Clock
 from foreshock.market.rows import STATE_NAMES
 from foreshock.models.base import Domain
 from foreshock.signals.gate import GateSettings, ModelFacts, Verdict, judge
@@ -77,6 +77,7 @@ class Gate:
         self._model: ModelFacts | None = None
         self._scored_once = False
         self._unsent: list[dict[str, Any]] = []
+        self._priced: set[str] = set()
         self._turn = asyncio.Lock()
         self._layout = catalog.layout()
         self._facts = GateFacts(self._clock.now_ns())
@@ -197,10 +198,14 @@ class Gate:
                 body["detail"] = problem
         fresh = [body for body in said if body["signal"]]
         if self._outbox is not None:
-            self._outbox.add(fresh, Counter(v.reason.value for v in verdicts), judged_ns)
+            kept = fresh if not self._keeps(message.boundary.boundary_ns) else [
+                body for body in said if body["signal"] or body["probability"] is not None
+            ]  # fmt: skip
+            self._outbox.add(kept, Counter(v.reason.value for v in verdicts), judged_ns)
         assert self._state is not None
         ledger = self._outbox.facts() if self._outbox is not None else {}
         try:
+            self._price(message.symbols)
             self._hot.publish(
                 verdicts=[*self._unsent, *said],
                 market=self._market(message, verdicts, judged_ns),
@@ -210,9 +215,24 @@ class Gate:
             self._facts.store_failures += 1
             _LOG.warning("a boundary of %s was not published: %s", message.watcher, error)
             self._unsent = [*self._unsent, *fresh][-_UNSENT:]
+            self._priced.clear()  # it may come back empty
             return None
         self._unsent = []
         return self._clock.now_ns()
+
+    def _keeps(self, boundary_ns: int) -> bool:
+        """Whether this boundary's probabilities go to the ledger, signals or not."""
+        every_ns = self._settings.ledger_predictions_every_s * SECOND_NS
+        return every_ns > 0 and boundary_ns % every_ns == 0
+
+    def _price(self, symbols: Sequence[str]) -> None:
+        """Cost tables for whoever reads the hot store: the very settings that bills are made with.
+        They are written and never read back, since a verdict follows from recorded input alone."""
+        new = [symbol for symbol in symbols if symbol not in self._priced]
+        costs = self._gate.costs
+        table = {"bill_version": costs.version, **costs.model_dump(mode="json")}
+        self._hot.put_costs(dict.fromkeys(new, table))
+        self._priced.update(new)
 
     def _market(
         self, message: BoundaryMessage, verdicts: Sequence[Verdict], judged_ns: int
@@ -255,6 +275,7 @@ class Gate:
             "symbols": len(message.symbols),
             "boundary_ns": message.boundary.boundary_ns,
             "received_ns": self._clock.now_ns(),
+            "health": dict(message.health),
         }
 
     def _restore(self) -> PolicyState:

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import os
+import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
 from foreshock.engine.message import BoundaryMessage
+from foreshock.errors import ModelError
+from foreshock.models.artifact import load_card
 from foreshock.stores.hot import RedisHot
 from foreshock.stores.ledger import Ledger
+from foreshock.stores.registry import DirectoryRegistry
+from foreshock.stores.verdict_spill import VerdictSpill
 from serve.gate import Gate
 from serve.outbox import Outbox
 from serve.scorer_replica import score_of
 from serve.settings import ServeSettings
 from serve.wiring import Wiring
+
+
+def _keep_models(registry_dir: Path, ledger: Ledger) -> None:
+    """The card of every registered model into the ledger: what its verdicts refer to."""
+    registry = DirectoryRegistry(registry_dir)
+    for name in registry.names():
+        for version in registry.versions(name):
+            path = registry.find(name, version)
+            try:
+                card = load_card(path) if path is not None else None
+            except ModelError:
+                continue  # the scorer refuses it aloud
+            if card is not None:
+                ledger.record_model(card.model_dump(mode="json"), time.time_ns())
 
 
 class GateReplica:
@@ -24,7 +45,11 @@ class GateReplica:
         self, scorer: DeploymentHandle[Any], settings: ServeSettings, wiring: Wiring
     ) -> None:
         outbox = Outbox(
-            lambda: Ledger(wiring.ledger), settings.ledger_every_s, settings.ledger_queue
+            lambda: Ledger(wiring.ledger),
+            settings.ledger_every_s,
+            settings.ledger_queue,
+            VerdictSpill(wiring.spill_dir) if wiring.spill_dir is not None else None,
+            partial(_keep_models, wiring.registry_dir),
         )
         hot = RedisHot(wiring.redis_url, prefix=wiring.prefix, timeout_s=settings.store_timeout_s)
         self._gate = Gate(score_of(scorer), hot, outbox, settings, wiring.gate)

@@ -26,6 +26,12 @@ _HISTOGRAMS = {
     "gate": "From the arrival of a watcher's message at the gate to its verdicts.",
     "scoring": "From the gate's call to the scorer's answer.",
 }
+# What a watcher says of itself: name there → name here, what it means.
+_HEALTH = {
+    "clock_offset_s": ("clock_offset_seconds", "The venue's clock minus ours."),
+    "lag_s": ("lag_seconds", "From the oldest arrival of a micro-batch to its rows' effect."),
+    "shedding": ("shedding", "0: nothing given up, 1: recording, 2: slow features too."),
+}
 
 
 class _Seen:
@@ -78,6 +84,15 @@ class _Seen:
             seconds = (self._now_ns - watcher["received_ns"]) / SECOND_NS
             silence.add_metric([name], max(0.0, seconds))
         yield silence
+        yield from self._health()
+
+    def _health(self) -> Iterator[Metric]:
+        for name, told in _HEALTH.items():
+            gauge = GaugeMetricFamily(f"foreshock_watcher_{told[0]}", told[1], labels=["watcher"])
+            for watcher, noted in sorted(self._facts.get("watchers", {}).items()):
+                if name in (health := noted.get("health", {})):
+                    gauge.add_metric([watcher], health[name])
+            yield gauge
 
     def _latencies(self) -> Iterator[Metric]:
         for name, histogram in self._facts.get("latency_ms", {}).items():

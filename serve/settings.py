@@ -80,6 +80,12 @@ class ServeSettings(BaseModel):
         description="Signals kept while the ledger cannot be written. Beyond it the oldest are"
         " dropped and counted; the stream still has them.",
     )
+    ledger_predictions_every_s: int = Field(
+        default=60,
+        ge=0,
+        description="Every so many seconds the probabilities of all symbols go to the ledger,"
+        " signals or not. 1 keeps all of them, 0 those of signals alone.",
+    )
     stale_after_s: float = Field(
         default=3.0,
         gt=0,

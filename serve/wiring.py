@@ -20,7 +20,8 @@ class Wiring:
     symbols        configured pairs, so that one without a verdict is not_warm and not unknown
     gate           thresholds, costs and barriers
     model          an artifact directory to serve instead of the champion
-    prefix         of the hot store's keys
+    spill_dir      where signals wait while the ledger is away; None keeps them in memory
+    prefix         before every key and stream of the hot store
     """
 
     redis_url: str
@@ -30,4 +31,5 @@ class Wiring:
     symbols: tuple[str, ...] = ()
     gate: GateSettings = field(default_factory=GateSettings)
     model: Path | None = None
-    prefix: str = "foreshock:"
+    spill_dir: Path | None = None
+    prefix: str = ""

@@ -1,54 +1,66 @@
-"""The hot store: what is true now, and streams of what was just said, in Redis.
+"""The hot store: what is true now, the stream of signals, cost tables and locks, in Redis.
 
-Keys (all under `prefix`, default "foreshock:"; JSON by orjson):
+Keys, all behind `prefix` (none by default; JSON by orjson):
 
-    verdicts          hash    symbol → the latest verdict
-    market            hash    symbol → the latest market state (touch, book state, ages …)
-    costs             hash    symbol → cost table
-    notes             hash    name → bytes of whoever keeps something from boundary to boundary
-    signals           stream  {"verdict": JSON}; each id enters once, however often it is sent
-    features:<symbol> stream  one entry per boundary, see `hot_layout.pack_vector`
-    trades:<symbol>   stream  one entry per micro-batch, see `hot_layout.pack_trades`
-    signal:<id>, lock:<name>   strings that expire: what was sent, and who holds a lock
+    signals                stream  {"verdict": JSON, "no": number}; each id enters once, however
+                                   often it is sent
+    foreshock:verdicts     hash    symbol → the latest verdict
+    foreshock:market       hash    symbol → the latest market state (touch, book state, ages …)
+    foreshock:costs        hash    "symbol tier" → cost table
+    foreshock:notes        hash    name → bytes of whoever keeps something from boundary to boundary
+    foreshock:signal:<id>, foreshock:lock:<name>   strings that expire: what was sent, who holds it
+    foreshock:fence:<name> the last token of a lock
 
-Streams are bounded (`stream_length`, trimmed approximately). Entries of features and trades carry
-an explicit id made of the boundary or of the last trade's arrival and seq, which Redis refuses to
-take twice: a batch that is sent again after a failure is counted once.
-
-Everything here stays within the commands of Redis 6.2.
+Streams of trades and vectors are the bus's (`foreshock.stores.bus`). Everything here stays within
+the commands of Redis 6.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import orjson
 import redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from foreshock.errors import StoreError
-from foreshock.market.clock import MS_NS
-from foreshock.market.rows import TRADE, Rows
-from foreshock.stores.hot_layout import (
-    ClosedBoundary,
-    StoredVector,
-    pack_trades,
-    pack_vector,
-    unpack_trades,
-    unpack_vector,
-)
 
 Json = dict[str, Any]
 
 _SENT_S: Final = 3600  # how long a signal's id is remembered
 _ADD_ONCE: Final = """
 if redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[3]) then
-  return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'verdict', ARGV[1])
+  local no = redis.call('INCR', KEYS[3])
+  return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'verdict', ARGV[1], 'no', no)
 end
 return false
+"""
+# A token is greater than every one before it, also where the store came back empty: it is the
+# server's clock in microseconds, or one more than the last.
+_CLAIM: Final = """
+local held = redis.call('HMGET', KEYS[1], 'owner', 'token')
+if held[1] and held[1] ~= ARGV[1] then return false end
+local token = held[2]
+if not token then
+  local now = redis.call('TIME')
+  token = math.max(now[1] * 1000000 + now[2], (tonumber(redis.call('GET', KEYS[2])) or 0) + 1)
+  token = string.format('%.0f', token)
+  redis.call('SET', KEYS[2], token)
+  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'token', token)
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return token
+"""
+_RELEASE: Final = """
+return redis.call('HGET', KEYS[1], 'owner') == ARGV[1] and redis.call('DEL', KEYS[1])
+"""
+_FENCED: Final = """
+if (tonumber(redis.call('GET', KEYS[2])) or 0) > tonumber(ARGV[3]) then return false end
+redis.call('SET', KEYS[2], ARGV[3])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
 """
 
 
@@ -61,18 +73,12 @@ class HotStore(Protocol):
         *,
         verdicts: Iterable[Mapping[str, Any]] = (),
         market: Mapping[str, Mapping[str, Any]] | None = None,
-        trades: Mapping[str, Rows] | None = None,
-        boundary: ClosedBoundary | None = None,
-        symbols: Sequence[str] = (),
-        fingerprint: str = "",
         notes: Mapping[str, bytes] | None = None,
     ) -> None:
         """Store all of it in one round trip.
 
         verdicts   `Verdict.as_dict()`s; those with "signal" true enter the stream of signals
         market     latest market state by symbol
-        trades     TRADE rows by symbol
-        boundary, symbols, fingerprint   vectors of n symbols and the layout's fingerprint
         notes      written last, so that they never speak of what is not stored"""
         ...
 
@@ -99,31 +105,27 @@ class HotStore(Protocol):
         """The newest signals, newest first."""
         ...
 
-    def trades(self, symbol: str, after: str = "-", count: int = 1000) -> list[tuple[str, Rows]]:
-        """(entry id, TRADE rows) behind the entry `after`, oldest first."""
+    def put_costs(self, tables: Mapping[str, Mapping[str, Any]], tier: str = "default") -> None:
+        """Store cost tables by symbol, of one tier of fees."""
         ...
 
-    def features(
-        self, symbol: str, after: str = "-", count: int = 1000
-    ) -> list[tuple[str, StoredVector]]:
-        """(entry id, vector) behind the entry `after`, oldest first."""
+    def costs(self, tier: str = "default") -> dict[str, Json]:
+        """Cost tables of a tier by symbol."""
         ...
 
-    def put_costs(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
-        """Store cost tables by symbol."""
-        ...
-
-    def costs(self) -> dict[str, Json]:
-        """Cost tables by symbol."""
-        ...
-
-    def claim(self, name: str, owner: str, seconds: float) -> bool:
-        """Take the lock `name` for so long; False where another owner holds it. The same owner
-        claims again to prolong."""
+    def claim(self, name: str, owner: str, seconds: float) -> int | None:
+        """Take the lock `name` for so long; None where another owner holds it. The same owner
+        claims again to prolong. The answer is the fencing token: greater than that of every holder
+        before, the same for one holder."""
         ...
 
     def release(self, name: str, owner: str) -> bool:
         """Give a lock back; False where this owner does not hold it."""
+        ...
+
+    def put_note_fenced(self, name: str, body: bytes, lock: str, token: int) -> bool:
+        """Write a note under a lock's token; False, and nothing is written, where the lock has
+        been taken by another since: whoever lost it while it slept does no harm."""
         ...
 
     def ping(self) -> None:
@@ -142,14 +144,14 @@ class RedisHot:
         self,
         url: str,
         *,
-        prefix: str = "foreshock:",
+        prefix: str = "",
         stream_length: int = 10_000,
         timeout_s: float = 5.0,
     ) -> None:
         """Nothing is sent yet: a server that is down shows at the first call."""
         retry = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
         self._client = redis.Redis.from_url(url, socket_timeout=timeout_s, retry=retry)
-        self._prefix = prefix
+        self._prefix, self._signals = prefix, f"{prefix}signals"
         self._length = stream_length
 
     def publish(
@@ -157,10 +159,6 @@ class RedisHot:
         *,
         verdicts: Iterable[Mapping[str, Any]] = (),
         market: Mapping[str, Mapping[str, Any]] | None = None,
-        trades: Mapping[str, Rows] | None = None,
-        boundary: ClosedBoundary | None = None,
-        symbols: Sequence[str] = (),
-        fingerprint: str = "",
         notes: Mapping[str, bytes] | None = None,
     ) -> None:
         """See `HotStore.publish`."""
@@ -171,8 +169,8 @@ class RedisHot:
             if verdict["reason"] != "duplicate":  # a redelivery is no news
                 latest[verdict["symbol"]] = body
             if verdict["signal"]:
-                keys = (self._key("signals"), self._key(f"signal:{verdict['id']}"))
-                pipe.eval(_ADD_ONCE, 2, *keys, body, self._length, _SENT_S)
+                keys = (self._signals, self._key(f"signal:{verdict['id']}"), self._key("signals"))
+                pipe.eval(_ADD_ONCE, 3, *keys, body, self._length, _SENT_S)
         if latest:
             pipe.hset(self._key("verdicts"), mapping=latest)
         if market:
@@ -180,13 +178,6 @@ class RedisHot:
                 symbol: orjson.dumps(state) for symbol, state in market.items()
             }
             pipe.hset(self._key("market"), mapping=states)
-        for symbol, rows in (trades or {}).items():
-            if len(rows):
-                self._add_trades(pipe, symbol, rows)
-        if boundary is not None:
-            for i, symbol in enumerate(symbols):
-                fields = pack_vector(boundary, i, fingerprint)
-                self._add(pipe, f"features:{symbol}", fields, f"{boundary.boundary_ns // MS_NS}-0")
         for name, body in (notes or {}).items():
             pipe.hset(self._key("notes"), name, body)
         if pipe.command_stack:
@@ -209,51 +200,47 @@ class RedisHot:
         self, after: str = "-", count: int = 1000, block_ms: int = 0
     ) -> list[tuple[str, Json]]:
         """See `HotStore.signals`. `block_ms` must stay below the timeout of the connection."""
-        entries = self._behind("signals", after, count, block_ms)
+        entries = self._behind(after, count, block_ms)
         return [(entry, orjson.loads(fields[b"verdict"])) for entry, fields in entries]
 
     def last_signals(self, count: int = 100) -> list[Json]:
         """See `HotStore.last_signals`."""
-        entries = self._ask("XREVRANGE", self._key("signals"), "+", "-", "COUNT", count)
+        entries = self._ask("XREVRANGE", self._signals, "+", "-", "COUNT", count)
         return [orjson.loads(fields[b"verdict"]) for _, fields in entries]
 
-    def trades(self, symbol: str, after: str = "-", count: int = 1000) -> list[tuple[str, Rows]]:
-        """See `HotStore.trades`."""
-        entries = self._behind(f"trades:{symbol}", after, count)
-        return [(entry, unpack_trades(fields[b"rows"])) for entry, fields in entries]
-
-    def features(
-        self, symbol: str, after: str = "-", count: int = 1000
-    ) -> list[tuple[str, StoredVector]]:
-        """See `HotStore.features`."""
-        entries = self._behind(f"features:{symbol}", after, count)
-        return [(entry, unpack_vector(fields)) for entry, fields in entries]
-
-    def put_costs(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+    def put_costs(self, tables: Mapping[str, Mapping[str, Any]], tier: str = "default") -> None:
         """See `HotStore.put_costs`."""
         if tables:
-            flat = [part for s, table in tables.items() for part in (s, orjson.dumps(table))]
+            flat = [
+                part
+                for symbol, table in tables.items()
+                for part in (f"{symbol} {tier}", orjson.dumps(table))
+            ]
             self._ask("HSET", self._key("costs"), *flat)
 
-    def costs(self) -> dict[str, Json]:
+    def costs(self, tier: str = "default") -> dict[str, Json]:
         """See `HotStore.costs`."""
-        return self._hash("costs")
+        tables = self._hash("costs").items()
+        return {
+            field.partition(" ")[0]: table
+            for field, table in tables
+            if field.partition(" ")[2] == tier
+        }
 
-    def claim(self, name: str, owner: str, seconds: float) -> bool:
+    def claim(self, name: str, owner: str, seconds: float) -> int | None:
         """See `HotStore.claim`."""
-        key, milliseconds = self._key(f"lock:{name}"), max(1, round(seconds * 1000))
-        if self._ask("SET", key, owner, "NX", "PX", milliseconds):
-            return True
-        prolong = (
-            "return redis.call('GET', KEYS[1]) == ARGV[1]"
-            " and redis.call('PEXPIRE', KEYS[1], ARGV[2])"
-        )
-        return bool(self._ask("EVAL", prolong, 1, key, owner, milliseconds))
+        keys = self._key(f"lock:{name}"), self._key(f"fence:{name}")
+        token = self._ask("EVAL", _CLAIM, 2, *keys, owner, max(1, round(seconds * 1000)))
+        return None if token is None else int(token)
 
     def release(self, name: str, owner: str) -> bool:
         """See `HotStore.release`."""
-        drop = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1])"
-        return bool(self._ask("EVAL", drop, 1, self._key(f"lock:{name}"), owner))
+        return bool(self._ask("EVAL", _RELEASE, 1, self._key(f"lock:{name}"), owner))
+
+    def put_note_fenced(self, name: str, body: bytes, lock: str, token: int) -> bool:
+        """See `HotStore.put_note_fenced`."""
+        keys = self._key("notes"), self._key(f"fence:{lock}")
+        return bool(self._ask("EVAL", _FENCED, 2, *keys, name, body, token))
 
     def ping(self) -> None:
         """See `HotStore.ping`."""
@@ -264,18 +251,7 @@ class RedisHot:
         self._client.close()
 
     def _key(self, name: str) -> str:
-        return self._prefix + name
-
-    def _add_trades(self, pipe: Any, symbol: str, rows: Rows) -> None:
-        if (rows["kind"] != TRADE).any():
-            raise StoreError(f"trades:{symbol} takes TRADE rows only")
-        last = rows[-1]
-        entry = f"{int(last['arrival_ns']) // MS_NS}-{int(last['seq'])}"
-        fields = {"n": len(rows), "rows": pack_trades(rows)}
-        self._add(pipe, f"trades:{symbol}", fields, entry)
-
-    def _add(self, pipe: Any, stream: str, fields: dict[str, Any], entry: str) -> None:
-        pipe.xadd(self._key(stream), fields, id=entry, maxlen=self._length, approximate=True)
+        return f"{self._prefix}foreshock:{name}"
 
     def _execute(self, pipe: Any) -> None:
         try:
@@ -283,8 +259,6 @@ class RedisHot:
         except redis.RedisError as error:
             raise StoreError(f"Redis refused: {error}") from error
         for answer in answers:
-            if isinstance(answer, ResponseError) and "equal or smaller" in str(answer):
-                continue  # this very entry, or a later one, is in the stream already
             if isinstance(answer, Exception):
                 raise StoreError(f"Redis refused: {answer}") from answer
 
@@ -299,18 +273,17 @@ class RedisHot:
         return {key.decode(): orjson.loads(value) for key, value in stored.items()}
 
     def _behind(
-        self, stream: str, after: str, count: int, block_ms: int = 0
+        self, after: str, count: int, block_ms: int = 0
     ) -> list[tuple[str, dict[bytes, bytes]]]:
-        key = self._key(stream)
         if block_ms:
             start = "0" if after == "-" else after
             answer = self._ask(
-                "XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", key, start
+                "XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self._signals, start
             )  # fmt: skip
             entries = _only_stream(answer)
         else:
             start = "-" if after == "-" else f"({after}"
-            entries = self._ask("XRANGE", key, start, "+", "COUNT", count)
+            entries = self._ask("XRANGE", self._signals, start, "+", "COUNT", count)
         return [(entry.decode(), fields) for entry, fields in entries if fields is not None]
 
 

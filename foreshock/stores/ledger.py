@@ -1,100 +1,86 @@
 """The ledger: what was said and by which model, in SQL, each thing once.
 
 SQLite in write-ahead mode by default, so that readers and the one writer do not wait for each
-other. Tables are created as they are described here; migrations come when the first one changes.
+other. The tables are those of `ledger_tables`; whoever opens a ledger of an earlier version brings
+it up to this one first.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    Column,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    create_engine,
-    event,
-    select,
-)
+from sqlalchemy import Table, create_engine, event, func, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from foreshock.errors import StoreError
-
-_BIG: Final = BigInteger().with_variant(Integer, "sqlite")
-_LINES: Final = 500  # a statement; SQLite takes 32,766 parameters, PostgreSQL 65,535
-METADATA: Final = MetaData(
-    naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
-)
-
-
-def _said(name: str) -> Table:
-    """A table of verdicts, under their stable ids."""
-    return Table(
-        name,
-        METADATA,
-        Column("id", String(32), primary_key=True),
-        Column("symbol", String(32), nullable=False),
-        Column("boundary_ns", _BIG, nullable=False),
-        Column("horizon_s", Integer, nullable=False),
-        Column("reason", String(32), nullable=False),
-        Column("probability", Float),
-        Column("utility_bps", Float),
-        Column("model_version", String(128)),
-        Column("body", JSON, nullable=False),
-        Index(f"ix_{name}_symbol_boundary_ns", "symbol", "boundary_ns"),
-    )
-
-
-SIGNALS: Final = _said("signals")
-PREDICTIONS: Final = _said("predictions")
-MODEL_VERSIONS: Final = Table(
-    "model_versions",
+from foreshock.stores.ledger_tables import (
+    ALERTS,
+    AUDIT,
     METADATA,
-    Column("version", String(128), primary_key=True),
-    Column("name", String(128), nullable=False),
-    Column("promoted", Boolean, nullable=False),
-    Column("known_ns", _BIG, nullable=False),
-    Column("card", JSON, nullable=False),
+    MODEL_VERSIONS,
+    PREDICTIONS,
+    SIGNALS,
 )
-AUDIT: Final = Table(
-    "audit",
-    METADATA,
-    Column("id", _BIG, primary_key=True, autoincrement=True),
-    Column("at_ns", _BIG, nullable=False),
-    Column("actor", String(128), nullable=False),
-    Column("action", String(128), nullable=False),
-    Column("detail", JSON, nullable=False),
-)
+from foreshock.stores.ledger_upgrade import migrate, revision_of
+from foreshock.stores.migrations import HEAD
+
+_CONNECT_S: Final = 5
 
 
 class Ledger:
     """The ledger at a SQLAlchemy address, or in a SQLite file. Safe to use from several threads.
     Every method raises StoreError where the database cannot be reached or refuses."""
 
-    def __init__(self, where: str | Path) -> None:
-        """`where` is a file's path, made if need be, or an address such as postgresql+psycopg://…"""
+    def __init__(self, where: str | Path, *, upgrade: bool = True) -> None:
+        """`where` is a file's path, made if need be, or an address such as postgresql+psycopg://…
+        Without `upgrade` it is opened as it stands, to look at: see `status`."""
         if isinstance(where, Path):
             where.parent.mkdir(parents=True, exist_ok=True)
             where = f"sqlite:///{where}"
-        self._engine = create_engine(where)
-        if self._engine.dialect.name == "sqlite":
+        sqlite = make_url(where).get_backend_name() == "sqlite"
+        wait = {} if sqlite else {"connect_timeout": _CONNECT_S}
+        # A connection is tried before it is used: the server may have been started anew.
+        self._engine = create_engine(where, pool_pre_ping=not sqlite, connect_args=wait)
+        if sqlite:
             event.listen(self._engine, "connect", _sqlite_pragmas)
         try:
-            METADATA.create_all(self._engine)
+            if upgrade and revision_of(self._engine) != HEAD:
+                migrate(self._engine)
+        except StoreError:
+            self._engine.dispose()
+            raise
+
+    def migrate(self, to: str = HEAD) -> tuple[str | None, str]:
+        """Bring the schema to a step, up or down; (where it stood, where it stands)."""
+        return migrate(self._engine, to)
+
+    def status(self) -> dict[str, Any]:
+        """{address (without password), database, revision, head, current, rows: {table: n}}."""
+        revision = revision_of(self._engine)
+        rows = {}
+        try:
+            with self._engine.connect() as connection:
+                for table in METADATA.sorted_tables:
+                    if self._engine.dialect.has_table(connection, table.name):
+                        count = select(func.count()).select_from(table)
+                        rows[table.name] = int(connection.scalar(count) or 0)
         except SQLAlchemyError as error:
-            raise StoreError(f"the ledger cannot be opened: {error}") from error
+            raise StoreError(f"the ledger cannot be read: {error}") from error
+        return {
+            "address": self._engine.url.render_as_string(hide_password=True),
+            "database": self._engine.dialect.name,
+            "revision": revision,
+            "head": HEAD,
+            "current": revision == HEAD,
+            "rows": rows,
+        }
 
     def record(
         self,
@@ -104,10 +90,10 @@ class Ledger:
     ) -> int:
         """Keep the signals among `Verdict.as_dict()`s, each id once; how many were new. With
         `predictions` every verdict that has a probability is kept too."""
-        given = [verdict for verdict in verdicts if verdict["reason"] != "duplicate"]
-        new = self._insert(SIGNALS, [_line(v) for v in given if v["signal"]], "id")
+        given, now = [v for v in verdicts if v["reason"] != "duplicate"], datetime.now(UTC)
+        new = self._insert(SIGNALS, [_line(v, now) for v in given if v["signal"]], "id")
         if predictions:
-            scored = [_line(v) for v in given if v["probability"] is not None]
+            scored = [_line(v, now) for v in given if v["probability"] is not None]
             self._insert(PREDICTIONS, scored, "id")
         return new
 
@@ -128,6 +114,7 @@ class Ledger:
             "promoted": card["promoted"],
             "known_ns": known_ns,
             "card": _finite(card),
+            "recorded_at": datetime.now(UTC),
         }
         return self._insert(MODEL_VERSIONS, [line], "version") == 1
 
@@ -148,6 +135,31 @@ class Ledger:
         query = select(AUDIT).order_by(AUDIT.c.id.desc()).limit(limit)
         return [dict(row._mapping) for row in self._ask(query)]
 
+    def alert(
+        self,
+        kind: str,
+        severity: str,
+        opened_ns: int,
+        detail: Mapping[str, Any],
+        closed_ns: int | None = None,
+    ) -> bool:
+        """Keep an alert, once by kind and moment; False where it was known."""
+        line = {
+            "id": f"{kind}-{opened_ns}",
+            "kind": kind,
+            "severity": severity,
+            "opened_ns": opened_ns,
+            "closed_ns": closed_ns,
+            "detail": _finite(detail),
+            "recorded_at": datetime.now(UTC),
+        }
+        return self._insert(ALERTS, [line], "id") == 1
+
+    def alerts(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest alerts, newest first."""
+        query = select(ALERTS).order_by(ALERTS.c.opened_ns.desc()).limit(limit)
+        return [dict(row._mapping) for row in self._ask(query)]
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
@@ -157,17 +169,14 @@ class Ledger:
         if not lines:
             return 0
         insert = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
-        new = 0
+        statement = insert(table)
+        if key is not None:
+            statement = statement.on_conflict_do_nothing(index_elements=[key])
+        # Counted by what comes back: psycopg knows no rowcount of several VALUES.
+        counted = statement.returning(next(iter(table.c)))
         try:
             with self._engine.begin() as connection:
-                for first in range(0, len(lines), _LINES):
-                    statement = insert(table).values(lines[first : first + _LINES])
-                    if key is not None:
-                        statement = statement.on_conflict_do_nothing(index_elements=[key])
-                    # Counted by what comes back: psycopg knows no rowcount of several VALUES.
-                    first_column = next(iter(table.c))
-                    new += len(connection.execute(statement.returning(first_column)).all())
-            return new
+                return len(connection.execute(counted, lines).all())
         except SQLAlchemyError as error:
             raise StoreError(f"the ledger refused {table.name}: {error}") from error
 
@@ -185,12 +194,13 @@ class Ledger:
             raise StoreError(f"the ledger cannot be read: {error}") from error
 
 
-def _line(verdict: Mapping[str, Any]) -> dict[str, Any]:
+def _line(verdict: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     columns = ("id", "symbol", "boundary_ns", "horizon_s", "reason", "probability", "utility_bps")
     return {
         **{name: verdict[name] for name in columns},
         "model_version": verdict["model_version"],
         "body": _finite(verdict),
+        "recorded_at": now,
     }
 
 

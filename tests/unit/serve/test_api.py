@@ -22,6 +22,7 @@ from foreshock.stores.registry import DirectoryRegistry
 from serve.api import create_api
 from serve.board import Board
 from serve.gate import Gate
+from serve.metrics import render
 from serve.scorer import Scorer, Scores, champion_of
 from serve.settings import ServeSettings
 from tests.unit.serve.conftest import Client
@@ -313,6 +314,16 @@ def test_metrics_are_prometheus_text(site: Site) -> None:
     assert found["foreshock_gate_seconds_bucket", (("le", "+Inf"),)] == 1
     assert found["foreshock_up", ()] == 1
     assert found["foreshock_verdict_age_seconds", (("symbol", "BTCUSDT"),)] == pytest.approx(0.25)
+
+
+def test_metrics_tell_how_each_watcher_goes() -> None:
+    health = {"clock_offset_s": -1.4, "lag_s": 0.012, "shedding": 1.0}
+    facts = {"watchers": {"w-0": {"received_ns": 0, "health": health}, "w-1": {"received_ns": 0}}}
+    text = render(facts, {}, {}, 10**9).decode()
+    assert 'foreshock_watcher_clock_offset_seconds{watcher="w-0"} -1.4' in text
+    assert 'foreshock_watcher_lag_seconds{watcher="w-0"} 0.012' in text
+    assert 'foreshock_watcher_shedding{watcher="w-0"} 1.0' in text
+    assert 'shedding{watcher="w-1"}' not in text  # it said nothing of itself
 
 
 def test_docs_need_no_other_host(site: Site) -> None:

@@ -142,6 +142,28 @@ def test_signals_reach_the_ledger_and_verdicts_are_counted(
     ledger.close()
 
 
+@pytest.mark.parametrize(("every_s", "kept"), [(0, 2), (1, 4), (7, 2)])
+def test_probabilities_are_kept_every_so_often_signals_or_not(
+    scorer: Scorer, hot: RedisHot, outbox: Outbox, tmp_path: Path, every_s: int, kept: int
+) -> None:
+    gate = gate_of(scorer, hot, outbox, ledger_predictions_every_s=every_s)
+    assert tell(gate)["reasons"] == {"signal": 2}
+    assert tell(gate, at_s=2)["reasons"] == {"cool_down": 2}
+    outbox.close()
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert (len(ledger.signals()), len(ledger.predictions())) == (2, kept)
+    ledger.close()
+
+
+def test_the_cost_tables_in_the_hot_store_are_those_that_bills_are_made_with(
+    scorer: Scorer, hot: RedisHot
+) -> None:
+    tell(gate_of(scorer, hot))
+    table = hot.costs()["BBBUSDT"]
+    assert table["taker_fee_bps"] == EASY.costs.taker_fee_bps
+    assert table["bill_version"] == hot.verdicts()["BBBUSDT"]["bill_version"]
+
+
 def test_signals_of_a_gate_that_died_first_reach_the_ledger_through_its_successor(
     scorer: Scorer, hot: RedisHot, outbox: Outbox, tmp_path: Path
 ) -> None:

@@ -25,7 +25,9 @@ def test_what_is_queued_is_written_at_the_end(tmp_path: Path) -> None:
     ledger = Ledger(path)
     assert len(ledger.signals(limit=1_000)) == 450
     assert ledger.audit_trail()[0]["detail"]["by_reason"] == {"signal": 450, "cold": 3}
-    assert box.facts() == {"queued": 0, "written": 450, "dropped": 0, "failures": 0}
+    assert box.facts() == {
+        "queued": 0, "spilled": 0, "written": 450, "dropped": 0, "failures": 0, "away": 0,
+    }  # fmt: skip
     ledger.close()
 
 
@@ -46,6 +48,8 @@ def test_a_ledger_that_is_away_at_first_gets_everything_later(tmp_path: Path) ->
     assert box.facts()["failures"] == 2
     ledger = Ledger(tmp_path / "ledger.sqlite")
     assert len(ledger.signals()) == 1
+    (alert,) = ledger.alerts()
+    assert alert["kind"] == "ledger_away" and alert["closed_ns"] >= alert["opened_ns"]
     ledger.close()
 
 
@@ -56,4 +60,14 @@ def test_beyond_its_capacity_the_oldest_are_dropped_and_counted(tmp_path: Path) 
     box.close()
     ledger = Ledger(tmp_path / "ledger.sqlite")
     assert sorted(line["boundary_ns"] for line in ledger.signals()) == [2, 3, 4]
+    ledger.close()
+
+
+def test_probabilities_without_a_signal_are_kept_as_predictions(tmp_path: Path) -> None:
+    box = Outbox(lambda: Ledger(tmp_path / "ledger.sqlite"), every_s=60.0, capacity=10)
+    box.add([signal(1), {**signal(2), "signal": False, "reason": "below_utility"}])
+    box.close()
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert [line["boundary_ns"] for line in ledger.signals()] == [1]
+    assert [line["boundary_ns"] for line in ledger.predictions()] == [2, 1]
     ledger.close()

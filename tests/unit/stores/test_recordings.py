@@ -168,13 +168,6 @@ def test_boundaries_scores_and_verdicts_come_back_bit_for_bit(tmp_path):
     assert [each.policy for each in read] == [None, b"state", None]
 
 
-def test_raw_frames_come_back_with_their_stamps(tmp_path):
-    writer = RecordingWriter(tmp_path, INSTRUMENTS, {})
-    writer.write_frames([5, 5], [b"{}", b"\x00\xff"])
-    writer.write_frames([9], [b"late"])
-    assert list(open_recording(tmp_path).frames()) == [(5, b"{}"), (5, b"\x00\xff"), (9, b"late")]
-
-
 def test_what_is_no_recording_or_a_damaged_one_is_an_error(written, tmp_path):
     path, _ = written
     with pytest.raises(RecordingError, match="no recording"):
