@@ -1,9 +1,10 @@
-"""Make the history that a first model is trained on: `python -m pipelines.backfill_history`.
+"""Make history: `python -m pipelines.backfill_history [PAIR …]`.
 
-The simulated exchange is let run as fast as it can; its frames take the way that live frames take
-(session, engine, recording), so that history and live input differ in nothing but the clock. Frames
-carry the exchange's time only: when they reached us is *modelled*, a seeded draw, and the manifest
-says so.
+With pairs named, the venue's archive is downloaded, as `pipelines.download_history` says. Without,
+the history that a first model is trained on is made: the simulated exchange is let run as fast as
+it can; its frames take the way that live frames take (session, engine, recording), so that history
+and live input differ in nothing but the clock. Frames carry the exchange's time only: when they
+reached us is *modelled*, a seeded draw, and the manifest says so.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from foreshock.simulation.exchange import SimulatedExchange
 from foreshock.simulation.settings import SimulationSettings
 from foreshock.stores.recordings import RecordingWriter
 from foreshock.venues.binance import BOOK_FAMILY, TAPE_FAMILY, BinanceSession
+from pipelines import download_history
 
 DELAY_MEDIAN_NS: Final = 1 * MS_NS  # from the exchange's stamp to ours, on one machine
 DELAY_SPREAD: Final = 0.5  # standard deviation of its logarithm
@@ -105,13 +107,16 @@ def backfill_simulation(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and not given[0].startswith("-"):
+        return download_history.main(given)
     parser = argparse.ArgumentParser(description=__doc__, prog="pipelines.backfill_history")
     parser.add_argument("--out", type=Path, help="default: <var_dir>/history/simulation")
     parser.add_argument("--seconds", type=int, help="default: training.history_s")
     parser.add_argument("--symbols", type=int, help="default: those of simulation.symbols")
     parser.add_argument("--seed", type=int, help="default: simulation.seed, far away")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    flags = parser.parse_args(arguments)
+    flags = parser.parse_args(given)
     tree = load().tree
     seed = tree.simulation.seed + HISTORY_SEED if flags.seed is None else flags.seed
     changes = {"seed": seed, **({"symbols": flags.symbols} if flags.symbols else {})}

@@ -33,6 +33,9 @@ from foreshock.market.rows import SYNCED, Rows, as_words
 from foreshock.market.touch import ASK_TICKS, BID_TICKS, TOUCH_WORDS, VALID
 from foreshock.models.dataset import TrainingSet
 from foreshock.settings import load
+from foreshock.stores.cold import open_cold
+from foreshock.stores.cold_settings import Stores, cold_directory
+from foreshock.stores.cold_tables import labels_table
 from foreshock.stores.recordings import Recording, open_recording
 from pipelines.datasets import write_dataset
 
@@ -216,6 +219,18 @@ def label_symbol(
     }
 
 
+def keep_labels(made: TrainingSet, stores: Stores, var_dir: Path) -> int:
+    """Append the labels of a dataset to the cold store; how many there are, 0 where it is off. The
+    same dataset again adds nothing."""
+    cold = open_cold(stores.where(), cold_directory(var_dir), stores.memory_limit)
+    if cold is None:
+        return 0
+    table, batch = labels_table(made)
+    kept = cold.append("labels", table, batch)
+    cold.close()
+    return kept
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, prog="pipelines.build_features")
@@ -227,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--every", type=int, default=1, help="keep a boundary every so many seconds"
     )
+    parser.add_argument("--cold", action="store_true", help="labels into the cold store too")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     flags = parser.parse_args(arguments)
     tree = load().tree
@@ -242,6 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recordings = [open_recording(path) for path in given]
     made = build_dataset(recordings, labels, tree.costs, every_s=flags.every)
     out = write_dataset(flags.out or paths.under("datasets", "history"), made, replace=True)
+    if flags.cold:
+        keep_labels(made, tree.stores, paths.under())
     counts = (made.labels == SURGE).sum(axis=0).tolist()
     surges = {str(h): count for h, count in zip(made.horizons_s, counts, strict=True)}
     done = {

@@ -53,7 +53,7 @@ def test_rows_of_every_watcher_are_counted(tmp_path: Path) -> None:
             rows["kind"] = TIMER
             writer.write(rows)
             first += n
-    assert rows_on_disk(tmp_path) == 12
+    assert rows_on_disk(tmp_path) == 12 and rows_on_disk(tmp_path, "journal") == 0
 
 
 def test_a_session_without_rows_is_no_recording(tmp_path: Path) -> None:

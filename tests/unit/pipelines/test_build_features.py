@@ -13,6 +13,8 @@ from foreshock.labels.barriers import CENSORED, LabelSettings
 from foreshock.market.clock import SECOND_NS
 from foreshock.market.rows import RESYNCING, SYNCED
 from foreshock.simulation.settings import SimulationSettings
+from foreshock.stores.cold_parquet import ParquetCold
+from foreshock.stores.cold_settings import Stores
 from foreshock.stores.recordings import Recording, RecordingWriter, join_rows, open_recording
 from pipelines import backfill_history, build_features
 from pipelines.datasets import read_dataset
@@ -120,3 +122,19 @@ def test_the_command_line_writes_a_dataset_that_reads_back(
     assert said["rows"] == len(made)
     assert made.horizons_s == (5, 20)
     assert (made.t0_ns // SECOND_NS % 5 == 0).all()
+
+
+def test_labels_are_kept_in_the_cold_store_once(history: Recording, tmp_path: Path) -> None:
+    made = build_features.build_dataset([history], LABELS)
+    for _ in range(2):
+        assert build_features.keep_labels(made, Stores(), tmp_path) == made.labels.size
+    found = ParquetCold(tmp_path / "cold").scan("labels")
+    assert len(found) == made.labels.size
+    assert set(found["fingerprint"].to_pylist()) == {made.manifest["label_fingerprint"]}
+    pick = found.take(np.lexsort((found["horizon_s"].to_numpy(), found["seq"].to_numpy())))
+    assert pick["label"].to_numpy().tobytes() == made.labels.tobytes()
+    assert np.array_equal(pick["t1_ns"].to_numpy(), made.t1_ns.ravel())
+    outcome = made.outcome_bps.ravel().astype(np.float64)
+    assert np.array_equal(pick["outcome_bps"].to_numpy(), outcome, equal_nan=True)
+    off = Stores.model_validate({"cold": "off"})
+    assert build_features.keep_labels(made, off, tmp_path) == 0
