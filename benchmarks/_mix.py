@@ -23,13 +23,14 @@ REACH = 60  # ticks from the touch within which levels change
 
 class Mix(NamedTuple):
     """frames[k] arrived at arrival_ns[k]. snapshots[s] belongs to instruments[s] and goes to
-    whoever keeps a book once `warmup` frames have come."""
+    whoever keeps a book once `warmup` frames have come. touch[s] are its best prices at the end."""
 
     instruments: list[Instrument]
     frames: list[bytes]
     arrival_ns: np.ndarray
     snapshots: list[bytes]
     warmup: int
+    touch: list[tuple[float, float]]
 
 
 def _price(ticks: int) -> str:
@@ -40,15 +41,19 @@ def _size(lots: int) -> str:
     return f"{lots // 1000}.{lots % 1000:03d}"
 
 
-def _text(levels: dict[int, int]) -> str:
-    return ",".join(f'["{_price(t)}","{_size(q)}"]' for t, q in levels.items())
+def _text(levels: dict[int, int], pad: str) -> str:
+    zeros = "00000" if pad else ""
+    return ",".join(f'["{_price(t)}{pad}","{_size(q)}{zeros}"]' for t, q in levels.items())
 
 
 class _Book:
     """One symbol's true book, which writes its own frames."""
 
-    def __init__(self, symbol: str, mid: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, symbol: str, mid: int, rng: np.random.Generator, tape: str, pad: str
+    ) -> None:
         self.symbol, self.rng = symbol, rng
+        self.tape, self.pad = tape, pad
         self.mid = mid
         self.update_id, self.trade_id = 1_000, 5_000
         self.bids = {mid - k: int(q) for k, q in enumerate(rng.integers(1, 10**5, 1000), 1)}
@@ -59,7 +64,8 @@ class _Book:
         bids = dict(sorted(self.bids.items(), reverse=True)[:1000])
         asks = dict(sorted(self.asks.items())[:1000])
         return (
-            f'{{"lastUpdateId":{self.update_id},"bids":[{_text(bids)}],"asks":[{_text(asks)}]}}'
+            f'{{"lastUpdateId":{self.update_id},"bids":[{_text(bids, self.pad)}],"asks":'
+            f"[{_text(asks, self.pad)}]}}"
         ).encode()
 
     def _side(self, book: dict[int, int], sign: int) -> dict[int, int]:
@@ -89,7 +95,7 @@ class _Book:
             f'{{"stream":"{name}@depth@100ms","data":'
             f'{{"e":"depthUpdate","E":{at_ms},"T":{at_ms - 1},"s":"{self.symbol}",'
             f'"U":{first},"u":{self.update_id},"pu":{previous},'
-            f'"b":[{_text(bids)}],"a":[{_text(asks)}]}}}}'
+            f'"b":[{_text(bids, self.pad)}],"a":[{_text(asks, self.pad)}]}}}}'
         ).encode()
 
     def trade(self, at_ms: int) -> bytes:
@@ -98,6 +104,13 @@ class _Book:
         sell = bool(self.rng.random() < 0.5)
         price = self.mid - 1 if sell else self.mid + 1
         lots = _size(int(self.rng.integers(1, 5000)))
+        if self.tape == "aggTrade":
+            return (
+                f'{{"stream":"{self.symbol.lower()}@aggTrade","data":{{"e":"aggTrade",'
+                f'"E":{at_ms},"s":"{self.symbol}","a":{self.trade_id},"p":"{_price(price)}",'
+                f'"q":"{lots}","f":{self.trade_id},"l":{self.trade_id},"T":{at_ms - 1},'
+                f'"m":{str(sell).lower()}}}}}'
+            ).encode()
         return (
             f'{{"stream":"{self.symbol.lower()}@trade","data":{{"e":"trade","E":{at_ms},'
             f'"T":{at_ms - 1},"s":"{self.symbol}","t":{self.trade_id},"p":"{_price(price)}",'
@@ -105,12 +118,19 @@ class _Book:
         ).encode()
 
 
-def make(symbols: int, seconds: int, seed: int = 7) -> Mix:
-    """`seconds` of the mix: symbols · 10 · (1 + TRADES) frames a second."""
+def make(
+    symbols: int, seconds: int, seed: int = 7, tape: str = "trade", eight_places: bool = False
+) -> Mix:
+    """`seconds` of the mix: symbols · 10 · (1 + TRADES) frames a second.
+
+    tape           "trade" or "aggTrade": the same trades, as whichever stream a reader understands
+    eight_places   levels spelled with eight decimals, as spot spells them
+    """
     rng = np.random.default_rng(seed)
     names = [f"M{k:02d}USDT" for k in range(symbols)]
     instruments = [Instrument.of(name, "binance-usdm", "0.01", "0.001") for name in names]
-    books = [_Book(n, int(rng.integers(20_000, 5_000_000)), rng) for n in names]
+    pad = "000000" if eight_places else ""
+    books = [_Book(n, int(rng.integers(20_000, 5_000_000)), rng, tape, pad) for n in names]
     frames: list[bytes] = []
     stamps: list[int] = []
     gap_ns = DEPTH_PERIOD_NS // (symbols * (1 + TRADES))
@@ -125,4 +145,6 @@ def make(symbols: int, seconds: int, seed: int = 7) -> Mix:
                 frames.append(book.trade(at_ms) if k else book.diff(at_ms))
                 stamps.append(now)
                 now += gap_ns
-    return Mix(instruments, frames, np.array(stamps, np.int64), snapshots, symbols * (1 + TRADES))
+    touch = [(max(book.bids) / 100, min(book.asks) / 100) for book in books]
+    at_ns = np.array(stamps, np.int64)
+    return Mix(instruments, frames, at_ns, snapshots, symbols * (1 + TRADES), touch)

@@ -83,8 +83,9 @@ def missing(module: str) -> str:
 class Contestant(Protocol):
     """Somebody who can be measured."""
 
-    def prepare(self) -> Callable[[], int]:
-        """A fresh state, unmeasured, and the work on it, which returns how many units it did."""
+    def prepare(self) -> Callable[[], int | tuple[int, float]]:
+        """A fresh state, unmeasured, and the work on it, which returns how many units it did; one
+        that works in another process returns its CPU seconds beside them."""
 
 
 def take_turns(
@@ -97,8 +98,9 @@ def take_turns(
         for name, contestant in contestants.items():
             work = contestant.prepare()
             started = time.process_time()
-            units = work()
+            done = work()
             taken = time.process_time() - started
+            units, taken = done if isinstance(done, tuple) else (done, taken)
             if turn:
                 rates[name].append(units / taken)
         say(f"round {turn} of {rounds}" if turn else "warmed up")

@@ -5,7 +5,11 @@ frames. Every stage does all of its checks: JSON, grids, continuity; rows are ma
 
     decode                    session: frames → rows
     decode + book             … → ladders and touch records
-    decode + book + features  … → 20 features of 20 symbols at every second: the whole engine
+    decode + book + features  … → all features of 20 symbols at every second: the whole engine
+
+Peers of the field read the same frames in environments of their own (`benchmarks/_peers.py`), each
+in the spelling that it understands, without a socket, and read the best prices after every diff.
+Whose best prices are wrong at the end has not taken part.
 """
 
 from __future__ import annotations
@@ -13,12 +17,14 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import orjson
 
 from benchmarks import _mix as mix
-from benchmarks.common import Figures, arguments, finish, missing, say, take_turns
+from benchmarks._peers import Package, Peer, PeerError
+from benchmarks.common import Figures, arguments, finish, say, take_turns
 from foreshock.engine.step import Engine
 from foreshock.market import ladder as books
 from foreshock.market.clock import SECOND_NS
@@ -26,17 +32,30 @@ from foreshock.market.rows import Rows, as_words
 from foreshock.venues.binance import BinanceSession
 
 NAME = "decode_book"
+OURS = "foreshock: decode + book"
 BATCH = 256
 FAR_NS = 2**62
 
-# Peers of the field and what they are imported as; figures of theirs come from runs of their own.
-ABSENT = {
-    "msgspec → dict book": "msgspec",
-    "cryptofeed": "cryptofeed",
-    "nautilus_trader": "nautilus_trader",
-    "python-binance": "binance",
-    "hftbacktest": "hftbacktest",
+# Peer → what it needs, and how the mix is spelled for it.
+PEERS: dict[str, tuple[Package, dict[str, Any]]] = {
+    "msgspec → numba ladder": (
+        Package("msgspec_numba", ("msgspec==0.22.0", "numba==0.68.1", "numpy==2.4.6")),
+        {},
+    ),
+    "cryptofeed": (
+        Package("cryptofeed_books", ("cryptofeed==2.4.1",)),
+        {"tape": "aggTrade"},
+    ),
+    "python-binance": (
+        Package("python_binance_books", ("python-binance==1.0.37",)),
+        {"eight_places": True},
+    ),
+    "nautilus_trader": (
+        Package("nautilus_books", ("nautilus_trader==1.221.0",)),
+        {"tape": "aggTrade"},
+    ),
 }
+PEER_SECONDS = 8  # of the mix: they tell a rate as well on fewer frames
 
 
 class Shell:
@@ -101,6 +120,9 @@ class Contest:
                     words = as_words(rows)
                     books.scan(words, touch, 0, len(words), FAR_NS, ladder)
             shell.check()
+            best = ladder.top[:, :, 0, 0] / 100
+            if not np.allclose(best, self.given.touch, rtol=0, atol=1e-6):
+                raise AssertionError("the books are not those of the mix")
             return units
 
         def features() -> int:
@@ -186,37 +208,55 @@ class DecodeOnly:
         return work
 
 
+def peers(given: mix.Mix) -> tuple[dict[str, Peer], dict[str, Figures]]:
+    """Those that run, and why the others do not."""
+    running: dict[str, Peer] = {}
+    absent: dict[str, Figures] = {}
+    symbols = len(given.instruments)
+    for name, (package, spelling) in PEERS.items():
+        frames = mix.make(symbols, PEER_SECONDS, **spelling)
+        try:
+            peer = Peer(package, frames)
+            peer.prepare()()  # a first round, which also shows whether its books are right
+            running[name] = peer
+        except PeerError as error:
+            absent[name] = {"frames_per_cpu_s": str(error)}
+    return running, absent
+
+
 def main() -> None:
     """Run it."""
     given = arguments(__doc__)
     seconds, rounds = (8, 3) if given.quick else (60, 7)
     say("writing the frames")
     frames = mix.make(20, seconds)
-    contests = {
+    contests: dict[str, Any] = {
+        OURS: Contest(frames, "book"),
         "foreshock: decode": Contest(frames, "decode"),
-        "foreshock: decode + book": Contest(frames, "book"),
         "foreshock: decode + book + features": Contest(frames, "features"),
         "foreshock: decode + book + features, batches of 16": Contest(frames, "features", 16),
         "orjson, decode only": DecodeOnly(frames, orjson.loads),
         "orjson → dict book": DictBooks(frames, orjson.loads),
         "json → dict book": DictBooks(frames, json.loads),
     }
+    running, absent = peers(frames)
     gc.disable()
-    rates = take_turns(contests, rounds)
+    try:
+        rates = take_turns({**contests, **running}, rounds)
+    finally:
+        for peer in running.values():
+            peer.close()
     results: dict[str, Figures] = {
         name: {"frames_per_cpu_s": round(rate), "spread": round(spread, 3)}
         for name, (rate, spread) in rates.items()
     }
-    for name, module in ABSENT.items():
-        if reason := missing(module):
-            results[name] = {"frames_per_cpu_s": reason}
-    ours = rates["foreshock: decode + book"][0]
+    results |= absent
+    ours, whole = rates[OURS][0], rates["foreshock: decode + book + features"][0]
     ratios = {
-        "decode + book / orjson decode only": ours / rates["orjson, decode only"][0],
-        "decode + book / orjson → dict book": ours / rates["orjson → dict book"][0],
-        "whole chain / orjson → dict book": rates["foreshock: decode + book + features"][0]
-        / rates["orjson → dict book"][0],
+        f"decode + book / {name}": ours / rates[name][0]
+        for name in ("orjson, decode only", "orjson → dict book", *running)
     }
+    ratios["whole chain / orjson → dict book"] = whole / rates["orjson → dict book"][0]
     finish(NAME, given, results, ratios, "Decode, book, features")
 
 

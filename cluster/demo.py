@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from cluster.options import Files, Set, read_config
-from cluster.output import FAILED, WRONG_USE, as_json
-from cluster.session import polite_end, simulated_exchange
+from cluster.options import Files, LiveOption, Set, read_config
+from cluster.output import FAILED, MISSING, WRONG_USE, PartMissingError, as_json
+from cluster.session import polite_end, simulated_exchange, watched
 from cluster.table import Snapshot, render
 from foreshock.errors import ConfigError, ForeshockError, StoreError
 from foreshock.market.clock import MS_NS, SECOND_NS, Clock
@@ -53,13 +53,16 @@ def demo(
     speed: Annotated[str, typer.Option("--speed", help="Of a recording: a number, or max.")] = "1",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the session's recording.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Lines instead of a live table.")] = False,
+    live: LiveOption = False,
     config: Files = None,
     given: Set = None,
 ) -> None:
     """Run everything on this machine: an exchange, watchers, a model, the gate and the HTTP API."""
     console = Console(highlight=False)
     try:
-        settings = read_config("demo", config, given).tree
+        if live and recording:
+            raise ConfigError("--live and --recording contradict each other")
+        settings = read_config("live" if live else "demo", config, given).tree
         limit_s = None if run_for is None else seconds(run_for)
         run = Demo(settings, console, tuple(recording or ()), speed, keep, plain)
         with polite_end():
@@ -67,6 +70,9 @@ def demo(
     except ConfigError as error:
         console.print(f"[red]foreshock:[/] {error}")
         raise typer.Exit(WRONG_USE) from None
+    except PartMissingError as error:
+        console.print(f"[red]foreshock:[/] {error}")
+        raise typer.Exit(MISSING) from None
     except ForeshockError as error:
         console.print(f"[red]foreshock:[/] {error}")
         raise typer.Exit(FAILED) from None
@@ -101,7 +107,7 @@ class Demo:
         domain, started_ns = simulation_domain(self.config), self.clock.now_ns()
         try:
             exchange, domain, tape = self._exchange(domain)
-            if not self.recording and not has_model(self.config, domain):
+            if self.simulated and not has_model(self.config, domain):
                 self.console.print("no model yet: training the first one, once (about two minutes)")
                 report = train_first_model(self.config, self._say)
                 word = "promoted" if report["promoted"] else "not promoted"
@@ -128,10 +134,18 @@ class Demo:
             self.console.print("stopped")
             return self._outcome(None, domain, started_ns)
 
-    def _exchange(self, simulated: Domain) -> tuple[Any, Domain, str]:
-        """What the exchange plays, the domain of its rows, and the tape to subscribe."""
+    @property
+    def simulated(self) -> bool:
+        """Whether the exchange plays the simulation; else a recording, or it is the venue."""
+        return not self.recording and self.config.mode == "demo"
+
+    def _exchange(self, simulated: Domain) -> tuple[Any, Domain, str | None]:
+        """What the exchange plays (None: the venue itself is watched), the domain of its rows, and
+        the tape to subscribe (None: the market's own)."""
+        if self.simulated:
+            return simulated_exchange(self.config, self.clock.now_ns()), simulated, None
         if not self.recording:
-            return simulated_exchange(self.config, self.clock.now_ns()), simulated, "trade"
+            return *watched(self.config), None
         from actors.exchange_settings import LocalExchangeSettings
         from foreshock.models.base import Domain
         from foreshock.replay.driver import tape_of
@@ -202,8 +216,8 @@ class Demo:
             self._say(f"the supervisor did not answer: {type(error).__name__}")
 
     def _first_verdict_ns(self) -> int | None:
-        """The first verdict with a probability; of a recording, the first at all."""
-        name = "first_verdict_ns" if self.recording else "first_probability_ns"
+        """The first verdict with a probability; of a market without a model, the first at all."""
+        name = "first_probability_ns" if self.simulated else "first_verdict_ns"
         stamps = [w[name] for w in self.status.get("watchers", []) if w.get(name)]
         return min(stamps, default=None)
 
@@ -272,7 +286,7 @@ class Demo:
 
         from cluster.score_truth import precision_and_recall
 
-        if self.recording or self.first_ns is None or not watchers:
+        if not self.simulated or self.first_ns is None or not watchers:
             return None
         try:
             planted = system.truth()

@@ -11,15 +11,23 @@ from typing import Any, Final
 
 import typer
 
+from cluster.audit import audit_parity
+from cluster.audit_faults import audit_faults
+from cluster.audit_leakage import audit_leakage
 from cluster.config_show import config_show
+from cluster.data_import import data_import
 from cluster.data_list import data_list
 from cluster.demo import demo
 from cluster.doctor import doctor
+from cluster.download import download
 from cluster.features_list import features_list
+from cluster.ledger import ledger_status, ledger_upgrade
 from cluster.models_list import models_list
+from cluster.reconcile import reconcile
 from cluster.record import record
 from cluster.replay import replay
 from cluster.status import status
+from cluster.store import store_compact, store_load, store_query, store_retain, store_status
 from cluster.train import train
 from cluster.up import up
 from cluster.warm import warm
@@ -31,19 +39,35 @@ VERBS: Final[dict[str, Callable[..., Any]]] = {
     "status": status,
     "record": record,
     "replay": replay,
+    "reconcile": reconcile,
+    "download": download,
     "train": train,
     "doctor": doctor,
     "warm": warm,
+    "audit parity": audit_parity,
+    "audit leakage": audit_leakage,
+    "audit faults": audit_faults,
     "config show": config_show,
     "features list": features_list,
     "data list": data_list,
+    "data import": data_import,
+    "ledger status": ledger_status,
+    "ledger upgrade": ledger_upgrade,
     "models list": models_list,
+    "store status": store_status,
+    "store compact": store_compact,
+    "store retain": store_retain,
+    "store load": store_load,
+    "store query": store_query,
 }
 GROUPS: Final = {
+    "audit": "Promises, checked by whoever asks.",
     "config": "Settings and where they come from.",
     "features": "The features that vectors are made of.",
-    "data": "Recordings and datasets at hand.",
+    "data": "Recordings, datasets and history at hand.",
+    "ledger": "The database of what was said.",
     "models": "Models in the registry.",
+    "store": "The cold store: what lasts.",
 }
 
 

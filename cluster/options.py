@@ -25,6 +25,16 @@ Files = Annotated[
 ModeOption = Annotated[
     str | None, typer.Option("--mode", help="demo, live or replay; chooses the files read.")
 ]
+LiveOption = Annotated[
+    bool, typer.Option("--live", help="Watch the venue's public endpoints: --mode live.")
+]
+
+
+def mode_of(mode: str | None, live: bool) -> str | None:
+    """What `--mode` and `--live` ask for together. Raises ConfigError where they differ."""
+    if live and mode not in (None, "live"):
+        raise ConfigError(f"--live and --mode {mode} contradict each other")
+    return "live" if live else mode
 
 
 def read_config(

@@ -52,6 +52,7 @@ def record(
             "symbols": found["symbols"],
             "frames": found["frames"],
             "rows": rows_on_disk(directory),
+            "journal": rows_on_disk(directory, "journal"),
             "shed_rows": found["shed_rows"],
             "recordings": [str(place) for place in recordings_in(directory)],
             "problems": found["problems"],
@@ -60,7 +61,8 @@ def record(
         def show(console: Console) -> None:
             console.print(
                 f"{document['frames']} frames of {document['symbols']} symbols in "
-                f"{document['seconds']} s, {document['rows']} rows: {directory}",
+                f"{document['seconds']} s, {document['rows']} rows and {document['journal']} raw"
+                f" inputs: {directory}",
                 soft_wrap=True,
             )
 
@@ -76,12 +78,15 @@ def new_directory(directory: Path) -> Path:
     return directory.absolute()
 
 
-def rows_on_disk(directory: Path) -> int:
-    """How many rows the recordings below `directory` hold. Raises RecordingError without any."""
+def rows_on_disk(directory: Path, part: str = "rows") -> int:
+    """How many rows, or entries of the journal, the recordings below `directory` hold. Raises
+    RecordingError without any recording."""
     from pyarrow.parquet import read_metadata
+
+    from foreshock.stores.files import finished
 
     return sum(
         read_metadata(file).num_rows
         for place in recordings_in(directory)
-        for file in (place / "rows").glob("*.parquet")
+        for file in finished(place / part, "*.parquet")
     )

@@ -29,6 +29,7 @@ def replay_raw_session(
     from foreshock.engine.step import Engine
     from foreshock.models.base import Domain
     from foreshock.replay.driver import replay_raw, tape_of
+    from foreshock.stores.gaps import Gaps
     from foreshock.stores.raw_sessions import read_raw_session
     from foreshock.venues.binance import BinanceSession
 
@@ -42,8 +43,10 @@ def replay_raw_session(
     synced: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     states: dict[str, dict[str, Any]] = {}
+    gaps = Gaps(symbols)
     for batch, closed in replay_raw(Engine(raw.instruments), session, raw.events):
         rows += len(batch)
+        gaps.take_rows(batch)
         for boundary in closed:
             pace(boundary)
             boundaries += 1
@@ -68,6 +71,7 @@ def replay_raw_session(
         "rows": rows,
         "frames": {name: n for name, n in session.counts.items() if n},
         "symbols": states,
+        "gaps": [gap.as_dict() for gap in gaps.found()],
         "models": judging.versions,
         **spoken(reasons),
     }
@@ -83,6 +87,12 @@ def _show(document: dict[str, Any], console: Console) -> None:
         console.print(
             f"  {symbol:14s} {state['book']:10s} epoch {state['book_epoch']}, synced at "
             f"{state['synced_boundaries']} of {many} boundaries, {state['rows']} rows"
+        )
+    for gap in document["gaps"]:
+        until = "the end" if gap["until_ns"] is None else gap["until_ns"]
+        console.print(
+            f"  gap: {gap['symbol'] or 'all'} {gap['family']}, {gap['reason']}, from"
+            f" {gap['from_ns']} to {until}"
         )
     told = ", ".join(f"{n} {reason}" for reason, n in document["refusals"].items())
     console.print(f"{document['verdicts']} verdicts, {document['signals']} signals; {told}")

@@ -135,8 +135,18 @@ def tally(status: Mapping[str, Any]) -> dict[str, Any]:
         },
         "shed_rows": sum(w["shed_rows"] for w in watchers),
         "restarts": status.get("restarts", 0),
-        "problems": [f"{w['name']}: {w['problem']}" for w in told if w.get("problem")],
+        "problems": [problem for w in told for problem in _problems(w)],
     }
+
+
+def _problems(watcher: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a watcher, a sentence each."""
+    found = [watcher["problem"]] if watcher.get("problem") else []
+    if watcher.get("shedding", "nothing") != "nothing":
+        found.append(f"{watcher['lag_ms']:.0f} ms behind, gives up {watcher['shedding']}")
+    if watcher.get("fallback"):
+        found.append(f"the primary is down, listening to {watcher['domain']}")
+    return [f"{watcher['name']}: {one}" for one in found]
 
 
 def status_line(found: Mapping[str, Any]) -> str:

@@ -19,19 +19,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cluster.interrupts import uninterrupted
 from cluster.local_ray import free_port, ray_variables, start_ray
+from cluster.output import PartMissingError
 from cluster.processes import descendants, end
 from foreshock.config import fingerprint
-from foreshock.market.instruments import Instrument, by_symbol, canonical_symbol
+from foreshock.errors import InstrumentError, VenueError
+from foreshock.market.clock import Clock
+from foreshock.market.instruments import USDM, Instrument, by_symbol
+from foreshock.market.selection import named
 from foreshock.models.base import Domain
 from foreshock.settings import Config
 
 if TYPE_CHECKING:
     from actors.local_exchange import LocalExchangeSettings
+    from actors.plan import WatchPlan
+    from actors.publisher import BusPlan
 
 Say = Callable[[str], None]
 STOP_WAIT_S: Final = 8.0  # for the watchers to hand over what they have
 SERVE_WAIT_S: Final = 15.0  # for a half-started Serve to give up
 END_WAIT_S: Final = 5.0  # for Ray's processes to end by themselves
+
+
+def default_tape(market: str) -> str:
+    """Single trades, and on USD-M aggregated ones: documents disagree on where it serves raw ones,
+    and its archive has no other tape either."""
+    return "aggTrade" if market == USDM else "trade"
 
 
 @dataclass(slots=True)
@@ -42,6 +54,7 @@ class System:
     judge      whether Serve runs and verdicts are given; False watches and records only
     record_to  directory of the session's recording; None keeps none
     watchers   how many share the symbols
+    tape       "trade" or "aggTrade"; None: what the market serves best
     """
 
     config: Config
@@ -50,7 +63,7 @@ class System:
     judge: bool = True
     record_to: Path | None = None
     watchers: int = 1
-    tape: str = "trade"
+    tape: str | None = None
     say: Say = lambda _: None
     urls: dict[str, str] = field(default_factory=dict)
     hot: Any = None
@@ -64,6 +77,7 @@ class System:
     _serving: threading.Thread | None = None
     _listed: threading.Event = field(default_factory=threading.Event)
     _symbols: tuple[str, ...] = ()
+    _chosen: list[Instrument] = field(default_factory=list)
     _given_up: bool = False
     _failure: BaseException | None = None
     _others: Mapping[int, int] = field(default_factory=dict)
@@ -86,6 +100,8 @@ class System:
 
     def _start(self) -> None:
         config = self.config
+        if self.exchange is None:
+            self._chosen = self._listed_by_venue()
         http_port = free_port(config.serve.port, config.serve.host)
         dashboard_port = free_port(config.ray.dashboard_port)
         os.environ.update(ray_variables(config, http_port))
@@ -115,7 +131,9 @@ class System:
         else:
             self._redis = EmbeddedRedis(port=self.config.redis.port)
             url = self._redis.url
-        self.hot = RedisHot(url, stream_length=self.config.redis.stream_length)
+        self.hot = RedisHot(
+            url, prefix=self.config.redis.prefix, stream_length=self.config.redis.stream_length
+        )
         self.hot.ping()
         self._redis_url = url
 
@@ -128,15 +146,12 @@ class System:
             self.urls["jobs"] = f"http://127.0.0.1:{dashboard_port}"
 
     def _start_exchange(self) -> list[Instrument]:
-        """The exchange, where there is one; the instruments to watch."""
+        """The exchange, where there is one; the instruments to watch. Of the venue itself they are
+        known before Ray starts: see `_listed_by_venue`."""
         from actors.venue import fetch_instruments
 
-        venue = self.config.venue
         if self.exchange is None:
-            instruments = fetch_instruments(venue.market, venue.rest_url)
-            known = by_symbol(instruments)
-            wanted = [canonical_symbol(symbol) for symbol in venue.symbols]
-            return [known[symbol] for symbol in wanted if symbol in known]
+            return self._chosen
         from actors.local_exchange import LocalExchangeActor
 
         self.exchange_actor = LocalExchangeActor.remote(self.exchange)
@@ -145,33 +160,119 @@ class System:
         known = by_symbol(fetch_instruments(status["market"], status["rest_url"]))
         return [known[symbol] for symbol in status["symbols"]]
 
-    def _start_watching(self, instruments: list[Instrument]) -> None:
-        from actors.plan import SPOT_REST, SPOT_WS, USDM_REST, USDM_WS, WatchPlan
-        from actors.supervisor import SupervisorActor
-        from foreshock.market.instruments import SPOT
+    def _listed_by_venue(self) -> list[Instrument]:
+        """What to watch of what the venue lists. Raises PartMissingError where it does not answer,
+        InstrumentError on symbols that it does not list."""
+        from actors.venue import fetch_listing
+        from foreshock.market.selection import select
 
-        venue, spot = self.config.venue, self.domain.market == SPOT
-        public_ws, public_rest = (SPOT_WS, SPOT_REST) if spot else (USDM_WS, USDM_REST)
+        venue = self.config.venue
+        self.say(f"asking {self.domain.market} what it lists")
+        try:
+            listing = fetch_listing(venue.market, venue.rest_url, bool(venue.filters))
+        except VenueError as error:
+            raise PartMissingError(
+                f"{error}; live needs a way to the venue's public endpoints (or venue.rest_url and "
+                "venue.ws_url of another), `foreshock demo` needs none"
+            ) from error
+        known = listing.instruments
+        if venue.filters:
+            symbols = select(listing.candidates, venue.filters, Clock().now_ns()).symbols
+            if not symbols:
+                raise InstrumentError(
+                    f"none of the {len(known)} symbols of {venue.market} passes venue.filters"
+                )
+        else:
+            symbols = named(venue.symbols, known)
+        return [known[symbol] for symbol in symbols]
+
+    def _start_watching(self, instruments: list[Instrument]) -> None:
+        from actors.plan import FollowPlan, WatchPlan
+        from actors.supervisor import SupervisorActor
+        from foreshock.stores.cold_settings import ColdPlan
+        from foreshock.venues.registry import venue_of
+
+        venue, wire = self.config.venue, venue_of(self.domain.market).wire()
         plan = WatchPlan(
             name="watcher",
             instruments=tuple(instruments),
             domain=self.domain,
-            ws_url=self.urls.get("exchange_ws") or venue.ws_url or public_ws,
-            rest_url=self.urls.get("exchange_rest") or venue.rest_url or public_rest,
-            tape=self.tape,
+            ws_url=self.urls.get("exchange_ws") or venue.ws_url or wire.ws_url,
+            rest_url=self.urls.get("exchange_rest") or venue.rest_url or wire.rest_url,
+            tape=self.tape or default_tape(self.domain.market),
             recording_dir=None if self.record_to is None else self.record_to / "watcher",
             gate="foreshock" if self.judge else None,
             stale_after_s=venue.stale_after_s,
             silent_after_s=venue.silent_after_s,
             snapshots_per_s=venue.max_snapshots_per_s,
             snapshot_every_s=self.config.engine.snapshot_every_s,
+            symbols_per_socket=venue.symbols_per_socket,
+            bus=self._bus(),
+            fallbacks=self._fallbacks(instruments) if self.exchange is None else (),
+            cold=ColdPlan(self.config.stores, self.config.paths.under()),
         )
+        filters = venue.filters if self.exchange is None else ()
+        follow = FollowPlan(venue.follow_every_s, wire.weight_per_minute, filters)
         if self.record_to is not None:
             self._keep_settings(self.record_to)
         self.supervisor = SupervisorActor.options(
             num_cpus=0.05, name="supervisor", max_concurrency=32
-        ).remote(plan, self.watchers)
+        ).remote(plan, self.watchers, follow)
         self._watching = self.supervisor.run.remote()
+
+    def _fallbacks(self, instruments: list[Instrument]) -> tuple[WatchPlan, ...]:
+        """Plans of the venues that stand in, for the same symbols. Raises InstrumentError where one
+        does not list them all; a venue that does not answer now is left out, and told."""
+        from actors.plan import WatchPlan
+        from actors.venue import fetch_listing
+        from foreshock.venues.registry import venue_of
+
+        venue, out = self.config.venue, []
+        for market in venue.fallbacks:
+            try:
+                listed = fetch_listing(market).instruments
+            except VenueError as error:
+                self.say(f"no fallback on {market}: {error}")
+                continue
+            wire = venue_of(market).wire()
+            named_there = named([i.symbol for i in instruments], listed)
+            out.append(
+                WatchPlan(
+                    name="watcher",
+                    instruments=tuple(listed[symbol] for symbol in named_there),
+                    domain=Domain.model_validate(
+                        {
+                            **self.domain.model_dump(),
+                            "source": market.partition("-")[0],
+                            "market": market,
+                        }
+                    ),
+                    ws_url=wire.ws_url,
+                    rest_url=wire.rest_url,
+                    stale_after_s=venue.stale_after_s,
+                    silent_after_s=venue.silent_after_s,
+                    snapshots_per_s=venue.max_snapshots_per_s,
+                    symbols_per_socket=venue.symbols_per_socket,
+                )
+            )
+        return tuple(out)
+
+    def _bus(self) -> BusPlan | None:
+        """Where watchers publish."""
+        from actors.publisher import BusPlan
+
+        redis = self.config.redis
+        if redis.stream_form == "off":
+            return None
+        return BusPlan(
+            url=self._redis_url,
+            form=redis.stream_form,
+            prefix=redis.prefix,
+            trades_length=redis.stream_length,
+            features_length=redis.features_length,
+            every_ms=redis.publish_every_ms,
+            backlog_trades=redis.backlog_trades,
+        )
 
     def _keep_settings(self, directory: Path) -> None:
         """Beside the recording: what its verdicts followed from besides rows and model."""
@@ -196,7 +297,11 @@ class System:
             config = self.config
             ledger = config.ledger.url.get_secret_value() if config.ledger.url else None
             self._site = deploy(
-                ServeSettings.of(config.serve, port=http_port),
+                ServeSettings.of(
+                    config.serve,
+                    port=http_port,
+                    ledger_predictions_every_s=config.ledger.predictions_every_s,
+                ),
                 Wiring(
                     redis_url=self._redis_url,
                     ledger=ledger or config.paths.under("ledger.sqlite"),
@@ -204,6 +309,8 @@ class System:
                     domain=self.domain,
                     symbols=self._symbols,
                     gate=config.gate_settings(),
+                    spill_dir=config.paths.under("spill", "signals"),
+                    prefix=config.redis.prefix,
                 ),
             )
             self.urls |= {"api": f"{self._site.url}/api/v1", "docs": f"{self._site.url}/docs"}

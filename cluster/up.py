@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from cluster.demo import seconds
-from cluster.options import Files, Json, ModeOption, Set, read_config
+from cluster.options import Files, Json, LiveOption, ModeOption, Set, mode_of, read_config
 from cluster.output import Answer, answer
 from cluster.session import polite_end, sayer, status_line, stay, watched
 
@@ -22,6 +22,7 @@ def up(
     keep: Annotated[bool, typer.Option("--keep", help="Keep a recording of the session.")] = False,
     json: Json = False,
     mode: ModeOption = None,
+    live: LiveOption = False,
     config: Files = None,
     given: Set = None,
 ) -> None:
@@ -29,7 +30,7 @@ def up(
 
     def work() -> Answer:
         limit_s = None if run_for is None else seconds(run_for)
-        tree = read_config(mode, config, given).tree
+        tree = read_config(mode_of(mode, live), config, given).tree
         exchange, domain = watched(tree)
         from cluster.first_model import has_model
         from cluster.system import System, new_session_dir

@@ -28,8 +28,12 @@ from foreshock.costs.barrier import BarrierSettings
 from foreshock.costs.total import CostSettings
 from foreshock.errors import ConfigError
 from foreshock.labels.barriers import LabelSettings
+from foreshock.market.selection import SymbolFilter
 from foreshock.signals.gate import GateSettings
 from foreshock.simulation.settings import SimulationSettings
+from foreshock.stores.cold_settings import Stores
+from foreshock.stores.history_settings import HistorySettings
+from foreshock.stores.hot_layout import Form
 from foreshock.validation.walk_forward import WalkForwardSettings
 
 Mode = Literal["demo", "live", "replay"]
@@ -68,7 +72,33 @@ class Venue(Section):
         default=("BTCUSDT", "ETHUSDT"),
         min_length=1,
         description="The pairs to watch, in the venue's spelling. They are shared out among the "
-        "watchers. In mode demo the local exchange's own list counts instead.",
+        "watchers, and any usual spelling is understood (BTC/USDT, BTC/USDT:USDT). In mode demo "
+        "the local exchange's own list counts instead. With filters this list is not used.",
+    )
+    filters: tuple[SymbolFilter, ...] = Field(
+        default=(),
+        description="A chain that selects the pairs from all that the venue lists, for example "
+        "{by: quote, assets: [USDT]}, {by: volume, least: 1.0e+6}, {by: age, least: 30}, "
+        '{by: deny, pattern: ".*(UP|DOWN)USDT"}, {by: top, count: 200}. New listings that pass it '
+        "are watched while running. Empty means that `symbols` are watched.",
+    )
+    fallbacks: tuple[Literal["bybit-linear", "okx-swap"], ...] = Field(
+        default=(),
+        description="Venues that are listened to while this one is down, tried in this order. They "
+        "must list all the pairs. Their rows are marked and their vectors carry their own market, "
+        "so that no model of this market speaks on them.",
+    )
+    follow_every_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="How often the venue's list is asked for listings, delistings, halts and "
+        "changed tick sizes; one request serves all watchers.",
+    )
+    symbols_per_socket: int = Field(
+        default=100,
+        ge=1,
+        description="At most so many pairs share a socket. Fewer mean that a cut breaks fewer "
+        "and that more connects count against the venue's limit.",
     )
     ws_url: str | None = Field(
         default=None,
@@ -83,8 +113,9 @@ class Venue(Section):
     stale_after_s: float = Field(
         default=5.0,
         gt=0,
-        description="A book that had no row for this many seconds is STALE: no signal leaves it "
-        "until rows come again. Thin pairs want a longer time than liquid ones.",
+        description="A book whose depth stream says nothing for this many seconds is STALE: no "
+        "signal leaves it until rows come again. A pair that is slower by its own measured rate "
+        "has longer, and each has four times as long until that is known.",
     )
     silent_after_s: float = Field(
         default=15.0,
@@ -257,11 +288,41 @@ class Redis(Section):
         description="Port for the Redis server that is started for you; 0 takes a free one. It "
         "listens on the loopback address alone.",
     )
+    prefix: str = Field(
+        default="",
+        description="Stands before every key and stream. Two installations that share one server "
+        "take two prefixes; without one the streams are called what the documentation calls them.",
+    )
+    stream_form: Form = Field(
+        default="plain",
+        description="How watchers publish trades and vectors: plain (an entry a trade, names and "
+        "decimal numbers that any client reads), packed (an entry a micro-batch and symbol, for "
+        "hundreds of busy pairs) or off.",
+    )
     stream_length: int = Field(
         default=10_000,
         ge=100,
-        description="About how many entries each stream keeps. Older ones are trimmed; the ledger "
-        "and the cold store keep what must last.",
+        description="About how many entries a stream of signals or trades keeps; packed streams "
+        "keep a tenth as many, each of a whole micro-batch. Older ones are trimmed; the ledger and "
+        "the cold store keep what must last.",
+    )
+    features_length: int = Field(
+        default=600,
+        ge=60,
+        description="About how many vectors each stream of features keeps: at one a second the "
+        "default is ten minutes. A vector takes about a kilobyte, on every symbol.",
+    )
+    publish_every_ms: float = Field(
+        default=50.0,
+        gt=0,
+        description="How often a watcher's publisher looks for something to send. Longer means "
+        "fewer and larger entries in the packed form, and later readers.",
+    )
+    backlog_trades: int = Field(
+        default=200_000,
+        ge=1_000,
+        description="How many trades each watcher keeps for the streams while Redis is away, 80 "
+        "bytes each. Beyond it the oldest are given up and counted; no recording loses them.",
     )
 
 
@@ -272,6 +333,12 @@ class Ledger(Section):
         default=None,
         description="SQLAlchemy address of the database. Empty means a SQLite file below "
         "paths.var_dir, in write-ahead mode.",
+    )
+    predictions_every_s: int = Field(
+        default=60,
+        ge=0,
+        description="Every so many seconds the probabilities of all symbols are kept, signals or "
+        "not. 1 keeps all of them, 0 those of signals alone; the recording has them all anyway.",
     )
 
 
@@ -340,10 +407,14 @@ class Config(Section):
     )
     costs: CostSettings = Field(default_factory=CostSettings, description="What a trade costs.")
     labels: LabelSettings = Field(default_factory=LabelSettings, description="What a surge is.")
+    history: HistorySettings = Field(
+        default_factory=HistorySettings, description="The past: archives and what fills them up."
+    )
     training: Training = Field(default_factory=Training, description="How models are made.")
     gate: Gate = Field(default_factory=Gate, description="When a signal may leave.")
     serve: Serve = Field(default_factory=Serve, description="The HTTP doors.")
     redis: Redis = Field(default_factory=Redis, description="The hot store.")
+    stores: Stores = Field(default_factory=Stores, description="What lasts: the cold store.")
     ledger: Ledger = Field(default_factory=Ledger, description="What was said.")
     ray: Ray = Field(default_factory=Ray, description="The cluster.")
     logs: Logs = Field(default_factory=Logs, description="What is said.")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from foreshock.errors import DomainError
 
 Tier = Literal["bars", "tape", "book"]
-Source = Literal["simulation", "binance"]
+Source = Literal["simulation", "binance", "bybit", "okx"]
 
 
 class Domain(BaseModel):
@@ -19,7 +19,7 @@ class Domain(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: Source = Field(description="Who made the frames: the simulated exchange or Binance.")
+    source: Source = Field(description="Who made the frames: the simulated exchange or a venue.")
     market: str = Field(description="binance-spot or binance-usdm (foreshock.market.instruments).")
     tier: Tier = Field(description="Which inputs the features need: bars, tape or book.")
 

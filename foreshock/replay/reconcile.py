@@ -1,33 +1,47 @@
 """Replay a recording and compare, stage by stage, with what the live session said.
 
-    rows ──▶ engine ──▶ counts, epochs, warm masks, vectors, bill inputs   compared in bits
-                  └──▶ score ──▶ probabilities                             compared in bits
-                          └──▶ judge ──▶ verdicts                          compared field by field
+    journal ──▶ session ──▶ rows                            compared word by word (remake.py)
+    rows ──▶ engine ──▶ counts, epochs, books, warm masks, vectors, bills   compared in bits
+                  └──▶ score ──▶ probabilities                              compared in bits
+                          └──▶ judge ──▶ verdicts                     compared field by field
 
-The first stage that differs is named with its boundary and symbol: what comes behind it follows.
-A hole in the rows is a difference too; the replay goes on behind it from the next engine snapshot.
+The first stage that differs is named with its row, symbol and part: what comes behind it follows.
+Where the session kept a snapshot of its engine, the replayed engine is compared with it array by
+array. A hole in the rows is a difference too; the replay goes on behind it from the next snapshot.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import io
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.engine.outcomes import Boundary
+from foreshock.engine.provenance import Changes, changes
 from foreshock.engine.step import Engine
+from foreshock.errors import ForeshockError, RecordingError, SnapshotError
 from foreshock.market.rows import Rows, heads
+from foreshock.replay.compare import (
+    BOOK,
+    BOUNDARIES,
+    ENGINE_FIELDS,
+    PROBABILITIES,
+    ROWS,
+    VECTORS,
+    VERDICTS,
+    Difference,
+    Reconciliation,
+    plain,
+)
+from foreshock.replay.remake import compare_journal
 from foreshock.stores.recordings import RecordedBoundary, Recording
 
-ROWS, BOUNDARIES, PROBABILITIES, VERDICTS = "rows", "boundaries", "probabilities", "verdicts"
-ENGINE_STAGES: Final = (
-    ROWS, "book_state", "book_epoch", "tape_epoch", "warm", "vectors", "bill_inputs",
-)  # fmt: skip
-STAGES: Final = (BOUNDARIES, *ENGINE_STAGES, PROBABILITIES, VERDICTS)
+_OF_BOOK: Final = ("ladder.", "health", "position")  # arrays of a snapshot that are the book's
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,77 +63,43 @@ class Opinion:
 Judge = Callable[[Boundary, RecordedBoundary | None], Opinion]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One place where the replay does not say what the session said.
-
-    symbol   None where it concerns all of them
-    what     feature, field or horizon; None where the stage has no parts
-    """
-
-    stage: str
-    boundary_ns: int
-    symbol: str | None
-    what: str | None
-    recorded: str
-    replayed: str
-
-
-@dataclass(slots=True)
-class Reconciliation:
-    """What a replay found.
-
-    rows, boundaries   fed and closed
-    compared    boundaries by stage
-    differing   by stage: bits, or fields of verdicts, or boundaries, or rows that are missing
-    first       the earliest difference, the first in the order of the stages
-    holes       how often rows are missing; `skipped` boundaries could not be replayed for it
-    unrecorded  boundaries of which nothing was recorded: the session ended, or shed them
-    reasons     of the verdicts that the replay gave
-    """
-
-    rows: int = 0
-    boundaries: int = 0
-    compared: Counter[str] = field(default_factory=Counter)
-    differing: Counter[str] = field(default_factory=Counter)
-    first: Difference | None = None
-    holes: int = 0
-    skipped: int = 0
-    unrecorded: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def same(self) -> bool | None:
-        """Whether nothing differs; None where there was nothing to compare."""
-        if self.first is not None:
-            return False
-        return True if self.compared else None
-
-    @property
-    def differing_bits(self) -> int:
-        """Bits of the engine's stages and of the probabilities."""
-        return sum(self.differing[stage] for stage in (*ENGINE_STAGES, PROBABILITIES))
-
-
 def reconcile(
     recording: Recording,
     judge: Judge | None = None,
     each: Callable[[Boundary], object] | None = None,
+    session: Any = None,
 ) -> Reconciliation:
     """Replay every row of `recording` and compare what was recorded of each boundary.
 
-    judge   the models and the gate; probabilities and verdicts are compared where it answers with
-            the version that was recorded. None leaves both out
-    each    called with every boundary that closes, before it is compared
+    judge    the models and the gate; probabilities and verdicts are compared where it answers with
+             the version that was recorded. None leaves both out
+    each     called with every boundary that closes, before it is compared
+    session  a fresh session like the recorded one: then the rows are made anew from the journal and
+             compared too, where there is one. None leaves the stage "frames" out
 
-    Raises RecordingError on damaged files, and what the engine raises on rows that break the data
-    language or their order."""
-    run = _Run(recording, judge, each)
-    behind: int | None = -1
-    while behind is not None:
-        behind = run.play(behind)
-    run.end()
-    return run.found
+    Where the recording was made with another set of features, what is comparable is compared and
+    `words` say what changed. Files that cannot be read are differences of their stage."""
+    found = Reconciliation()
+    made = changes(recording.meta)
+    found.words += made.words
+    if recording.version > 1 and not recording.closed:
+        found.words.append(
+            "the recording was not closed: its session still runs or was killed, and what was not"
+            " yet handed to the recorder is missing at the end"
+        )
+    if session is not None and recording.has_journal:
+        compare_journal(recording, session, found)
+    run = _Run(recording, None if made.features else judge, each, found, made)
+    try:
+        behind: int | None = -1
+        while behind is not None:
+            behind = run.play(behind)
+        run.end()
+    except ForeshockError as error:
+        if not isinstance(error, RecordingError):
+            raise
+        run.unreadable(error)
+    return found
 
 
 class _Run:
@@ -130,15 +110,19 @@ class _Run:
         recording: Recording,
         judge: Judge | None,
         each: Callable[[Boundary], object] | None,
+        found: Reconciliation,
+        made: Changes,
     ) -> None:
-        self.found = Reconciliation()
-        self._recording, self._judge, self._each = recording, judge, each
+        self.found = found
+        self._recording, self._judge, self._each, self._made = recording, judge, each, made
         self._engine = Engine(recording.instruments)
         self._symbols = [instrument.symbol for instrument in recording.instruments]
+        self._snapshots = [] if made.features else recording.snapshot_seqs()
         self._said = recording.vectors()
-        self._expected = next(self._said, None)
+        self._expected: RecordedBoundary | None = None
         self._in_hole = False
         self._at_ns = 0
+        self._next_said()
 
     def play(self, behind: int) -> int | None:
         """Feed the rows behind seq `behind`. At a hole: the seq of the snapshot to go on from, or
@@ -147,8 +131,11 @@ class _Run:
             if missing:
                 return self._resume(missing, int(rows["seq"][0]))
             self.found.rows += len(rows)
-            for boundary in self._engine.feed(rows):
-                self._close(boundary)
+            for piece, snapshot in self._cut_at_snapshots(rows):
+                for boundary in self._engine.feed(piece):
+                    self._close(boundary)
+                if snapshot is not None:
+                    self._compare_state(snapshot)
         return None
 
     def end(self) -> None:
@@ -156,17 +143,79 @@ class _Run:
         while self._expected is not None:
             self._never_closed(self._expected)
 
+    def unreadable(self, error: RecordingError) -> None:
+        """A file of rows, or of what was said, cannot be read: nothing behind it is compared."""
+        stage = ROWS if str(self._recording.directory / "rows") in str(error) else VECTORS
+        self.found.differ(
+            Difference(
+                stage, self._engine.last_seq, self._at_ns, None, "file", str(error), "unreadable"
+            )
+        )
+
+    def _next_said(self) -> None:
+        self._expected = next(self._said, None)
+
     def _resume(self, missing: int, seq: int) -> int | None:
         self.found.holes += 1
         self._in_hole = True
         what = f"{missing} in front of seq {seq}"
-        self._differ(ROWS, self._at_ns, None, what, "missing", "needed", missing)
-        for at, blob in self._recording.snapshots():
+        self._differ(ROWS, self._at_ns, None, what, "missing", "needed", missing, seq)
+        for at in self._snapshots:
             if at >= seq:
-                self._engine = Engine(self._recording.instruments)
-                self._engine.restore(blob)
+                try:
+                    engine = Engine(self._recording.instruments)
+                    engine.restore(self._recording.snapshot(at))
+                except (SnapshotError, RecordingError):
+                    continue  # the next one, then
+                self._engine = engine
+                self.found.words.append(
+                    f"{missing} rows are missing in front of seq {seq}: the replay goes on behind"
+                    f" the snapshot at seq {at}"
+                )
                 return at
+        self.found.words.append(
+            f"{missing} rows are missing in front of seq {seq}, and no snapshot behind them fits:"
+            " the replay ends there"
+        )
         return None
+
+    def _cut_at_snapshots(self, rows: Rows) -> Iterator[tuple[Rows, int | None]]:
+        """(rows, seq of the snapshot that was taken behind them) in order."""
+        at = heads(rows)
+        seqs = rows["seq"][at]
+        ends, lo = np.append(at, len(rows)), 0
+        for seq in self._snapshots:
+            k = int(np.searchsorted(seqs, seq))
+            if k < len(seqs) and seqs[k] == seq:
+                yield rows[lo : ends[k + 1]], seq
+                lo = int(ends[k + 1])
+        if lo < len(rows):
+            yield rows[lo:], None
+
+    def _compare_state(self, seq: int) -> None:
+        """Every array of the engine with the snapshot that was taken behind the row `seq`."""
+        at = (seq, self._at_ns)
+        try:
+            was = _arrays_of(self._recording.snapshot(seq))
+        except RecordingError as error:
+            self.found.differ(Difference(BOOK, *at, None, "snapshot", str(error), "unreadable"))
+            return
+        now = _arrays_of(self._engine.snapshot())
+        if str(was.pop("identity", "")) != str(now.pop("identity")):
+            self._say_once("snapshots of an engine with other instruments or features are left out")
+            return
+        self.found.snapshots += 1
+        for name in [*was, *(now.keys() - was.keys())]:
+            stage = BOOK if name.startswith(_OF_BOOK) else VECTORS
+            if name not in was or name not in now:
+                self.found.differ(Difference(stage, *at, None, name, "absent", "absent"))
+                continue
+            symbols = self._symbols if len(was[name]) == len(self._symbols) else ()
+            self.found.compare_arrays(stage, at, symbols, was[name], now[name], (), f"state {name}")
+
+    def _say_once(self, words: str) -> None:
+        if words not in self.found.words:
+            self.found.words.append(words)
 
     def _close(self, boundary: Boundary) -> None:
         found, self._at_ns = self.found, boundary.boundary_ns
@@ -178,7 +227,7 @@ class _Run:
             self._each(boundary)
         said = self._expected
         if said is not None and said.boundary_ns == boundary.boundary_ns:
-            self._expected = next(self._said, None)
+            self._next_said()
             self._compare_engine(boundary, said)
         else:
             said = None
@@ -193,43 +242,42 @@ class _Run:
         if self._in_hole:
             self.found.skipped += 1
         else:
-            self._differ(BOUNDARIES, said.boundary_ns, None, None, "closed", "did not close")
-        self._expected = next(self._said, None)
+            self._differ(
+                BOUNDARIES, said.boundary_ns, None, None, "closed", "did not close", 1,
+                said.closed_by_seq,
+            )  # fmt: skip
+        self._next_said()
 
     def _differ(
         self, stage: str, boundary_ns: int, symbol: str | None, what: str | None, recorded: object,
-        replayed: object, count: int = 1,
+        replayed: object, count: int = 1, row: int = -1,
     ) -> None:  # fmt: skip
-        self.found.differing[stage] += count
-        if self.found.first is None:
-            self.found.first = Difference(
-                stage, boundary_ns, symbol, what, str(recorded), str(replayed)
-            )
+        self.found.differ(
+            Difference(stage, row, boundary_ns, symbol, what, str(recorded), str(replayed)), count
+        )
 
     def _compare_engine(self, boundary: Boundary, said: RecordedBoundary) -> None:
-        at_ns, compared = boundary.boundary_ns, self.found.compared
-        compared[BOUNDARIES] += 1
+        at, found = (boundary.closed_by_seq, boundary.boundary_ns), self.found
+        found.compared[BOUNDARIES] += 1
         for name in ("closed_by_seq", "closed_at_ns"):
             was, now = getattr(said, name), getattr(boundary, name)
             if was != now:
-                self._differ(BOUNDARIES, at_ns, None, name, was, now)
-        for stage in ENGINE_STAGES:
-            names = self._engine.layout.names if stage in ("warm", "vectors") else ()
-            was, now = getattr(said, stage), getattr(boundary, stage)
-            self._compare_arrays(stage, at_ns, was, now, names)
-
-    def _compare_arrays(
-        self, stage: str, at_ns: int, was: NDArray[Any], now: NDArray[Any], names: Sequence[str]
-    ) -> None:
-        self.found.compared[stage] += 1
-        if was.shape != now.shape or was.dtype != now.dtype:
-            recorded, replayed = (f"{array.dtype} {array.shape}" for array in (was, now))
-            self._differ(stage, at_ns, None, "shape", recorded, replayed)
-            return
-        unequal = np.bitwise_count(_bytes(was) ^ _bytes(now)).sum(axis=1)
-        for s in np.flatnonzero(unequal).tolist():
-            what, recorded, replayed = _first_part(was[s], now[s], names)
-            self._differ(stage, at_ns, self._symbols[s], what, recorded, replayed, int(unequal[s]))
+                self._differ(BOUNDARIES, at[1], None, name, was, now, 1, at[0])
+        for stage, parts in ENGINE_FIELDS.items():
+            columns = self._made.columns
+            if stage == VECTORS and not columns:
+                continue
+            found.compared[stage] += 1
+            for name in parts:
+                was, now = getattr(said, name), getattr(boundary, name)
+                names: tuple[str, ...] = ()
+                prefix = "" if name in ("vectors", "bill_inputs") else name
+                if stage == VECTORS and columns is not None:
+                    names = self._engine.layout.names
+                    if self._made.features:
+                        was, now = was[:, list(columns)], now[:, list(columns.values())]
+                        names = tuple(names[k] for k in columns.values())
+                found.compare_arrays(stage, at, self._symbols, was, now, names, prefix)
 
     def _compare_opinion(
         self, boundary: Boundary, said: RecordedBoundary, opinion: Opinion
@@ -238,25 +286,37 @@ class _Run:
             return
         if opinion.version != named_version(said):
             return  # another model was asked for: there is nothing to compare with
-        at_ns = boundary.boundary_ns
+        at = (boundary.closed_by_seq, boundary.boundary_ns)
         if said.probabilities is not None and opinion.scores is not None:
             horizons = [f"{h} s" for h in said.verdicts[0]["horizons_s"]]
-            self._compare_arrays(PROBABILITIES, at_ns, said.probabilities, opinion.scores, horizons)
+            self.found.compared[PROBABILITIES] += 1
+            self.found.compare_arrays(
+                PROBABILITIES, at, self._symbols, said.probabilities, opinion.scores, horizons
+            )
         self.found.compared[VERDICTS] += 1
         if len(said.verdicts) != len(opinion.verdicts):
             recorded, replayed = len(said.verdicts), len(opinion.verdicts)
-            self._differ(VERDICTS, at_ns, None, "count", recorded, replayed)
+            self._differ(VERDICTS, at[1], None, "count", recorded, replayed, 1, at[0])
             return
         for was, now in zip(said.verdicts, opinion.verdicts, strict=True):
             for name in [*was, *(now.keys() - was.keys())]:
-                recorded, replayed = _plain(was.get(name)), _plain(now.get(name))
-                if recorded != replayed:
-                    self._differ(VERDICTS, at_ns, was.get("symbol"), name, recorded, replayed)
+                one, other = plain(was.get(name)), plain(now.get(name))
+                if one != other:
+                    self._differ(VERDICTS, at[1], was.get("symbol"), name, one, other, 1, at[0])
 
 
 def named_version(said: RecordedBoundary) -> str | None:
     """The model whose scores were judged; None where there was none."""
     return said.verdicts[0]["model_version"] if said.verdicts else None
+
+
+def _arrays_of(blob: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an engine's snapshot. Raises RecordingError where it cannot be read."""
+    try:
+        with np.load(io.BytesIO(zlib.decompress(blob)), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (zlib.error, ValueError, OSError, KeyError, EOFError) as error:
+        raise RecordingError(f"the engine snapshot cannot be read: {error}") from error
 
 
 def _pieces(recording: Recording, behind: int) -> Iterator[tuple[int, Rows]]:
@@ -272,33 +332,3 @@ def _pieces(recording: Recording, behind: int) -> Iterator[tuple[int, Rows]]:
         ends = np.append(at, len(batch))
         for start, stop in zip(starts, stops, strict=True):
             yield max(0, int(missing[start])), batch[ends[start] : ends[stop]]
-
-
-def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """(n, bytes): a NaN equals the same NaN, and -0 differs from 0."""
-    flat = np.ascontiguousarray(array)
-    return flat.view(np.uint8).reshape(len(flat), -1)
-
-
-def _first_part(was: Any, now: Any, names: Sequence[str]) -> tuple[str | None, Any, Any]:
-    """(name, recorded, replayed) of the first part of a symbol's record that differs."""
-    if was.dtype.names is not None:
-        parts = list(was.dtype.names)
-        part = next(p for p in parts if was[p].tobytes() != now[p].tobytes())
-        return part, was[part], now[part]
-    if was.ndim == 0:
-        return None, was, now
-    column = next(j for j in range(len(was)) if was[j].tobytes() != now[j].tobytes())
-    name = names[column] if column < len(names) else str(column)
-    return name, was[column], now[column]
-
-
-def _plain(value: Any) -> Any:
-    """As JSON keeps it: tuples are lists, what is not finite is nothing."""
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -14,6 +14,7 @@ from foreshock.labels.trend import scan_trends
 from foreshock.market.clock import SECOND_NS
 from foreshock.market.instruments import SPOT, USDM, Instrument
 from foreshock.market.jit import cache_root
+from foreshock.stores.hot_layout import tape_in
 from foreshock.venues.binance import BinanceSession
 
 _START_NS = 1_700_000_000 * SECOND_NS
@@ -44,7 +45,9 @@ def warm_live() -> None:
         engine.feed(session.receive(frames, stamps))
         session.wanted()
         engine.feed(session.receive_snapshot("WARMUSDT", _SNAPSHOT, 1000, _START_NS + 10))
-        engine.feed(session.timer(_START_NS + 2 * SECOND_NS))
+        closing = session.timer(_START_NS + 2 * SECOND_NS)
+        engine.feed(closing)
+        tape_in(closing)
 
 
 def warm_labels() -> None:

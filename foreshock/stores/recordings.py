@@ -4,10 +4,16 @@
     rows/<first seq>-<last seq>.parquet
     snapshots/<seq>.zst               engine snapshots; rows after `seq` continue from it
     vectors/<first boundary>-<last boundary>.parquet   what the session said, to compare with
-    frames/<first arrival>-<last arrival>-<n>.parquet  what the venue sent, where it is kept
+    journal/<first position>-<last position>.parquet   raw frames and all else that was handed to
+                                      the session (stores/journal.py), where it is kept
+    end.json                          there once the recording was closed
 
 Files appear whole or not at all and are named by what is in them, so that a batch which is written
 again after a failure lands on itself. Each `write…` is one file: hand it seconds of rows, not one.
+Whoever is killed in the middle leaves whole files and no end: at most what was not handed over yet
+is lost, and the missing end says so. Pages carry checksums: a damaged file is an error, not data.
+
+Format versions: 1 had no journal, no end and no checksums; 2 is this one. A newer one is refused.
 """
 
 from __future__ import annotations
@@ -21,16 +27,20 @@ from typing import Any, Final
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from foreshock.errors import RecordingError
+from foreshock.errors import RecordingError, RowError
 from foreshock.market.instruments import Instrument
 from foreshock.market.rows import Rows, empty_rows, heads
-from foreshock.stores.files import finished, read_table, whole_file, write_table
+from foreshock.stores import journal
+from foreshock.stores.files import finished, whole_file, write_table
 from foreshock.stores.row_tables import ENCODINGS, from_table, to_table
 
-_VERSION: Final = 1
+VERSION: Final = 2
 _MANIFEST: Final = "manifest.json"
+_END: Final = "end.json"
+_CHECKED: Final = {"write_page_checksum": True}
 _ARRAYS: Final = (
     "vectors",
     "warm",
@@ -73,7 +83,7 @@ class RecordingWriter:
         RecordingError where the directory holds another one."""
         self.directory = directory
         manifest = {
-            "version": _VERSION,
+            "version": VERSION,
             "instruments": [instrument.as_dict() for instrument in instruments],
             "meta": dict(meta),
         }
@@ -91,7 +101,7 @@ class RecordingWriter:
             return
         seqs = rows["seq"][heads(rows)]
         name = f"{int(seqs[0]):020d}-{int(seqs[-1]):020d}.parquet"
-        write_table(self.directory / "rows" / name, to_table(rows), **ENCODINGS)
+        write_table(self.directory / "rows" / name, to_table(rows), **ENCODINGS, **_CHECKED)
 
     def write_snapshot(self, seq: int, blob: bytes) -> None:
         """Keep the engine's snapshot as it was after the row `seq`."""
@@ -136,30 +146,49 @@ class RecordingWriter:
             }
         )
         first, last = int(boundaries[0].boundary_ns), int(boundaries[-1].boundary_ns)
-        write_table(self.directory / "vectors" / f"{first:020d}-{last:020d}.parquet", table)
+        name = f"{first:020d}-{last:020d}.parquet"
+        write_table(self.directory / "vectors" / name, table, **_CHECKED)
 
-    def write_frames(self, arrival_ns: Sequence[int], frames: Sequence[bytes]) -> None:
-        """Keep raw frames, as the venue sent them, with their stamps."""
-        if not frames:
+    def write_journal(self, part: journal.Part) -> None:
+        """Keep raw frames and the other inputs of the session between them."""
+        if not len(part):
             return
-        stamps = np.asarray(arrival_ns, dtype=np.int64)
-        table = pa.table({"arrival_ns": stamps, "frame": pa.array(list(frames), pa.binary())})
-        name = f"{stamps[0]:020d}-{stamps[-1]:020d}-{len(frames)}.parquet"
-        write_table(self.directory / "frames" / name, table, use_dictionary=False)
+        last = part.first + len(part) - 1
+        path = self.directory / "journal" / f"{part.first:020d}-{last:020d}.parquet"
+        write_table(path, journal.to_table(part), **journal.ENCODINGS)
 
     def close(self) -> None:
-        """Nothing is pending: every write is on disk when it returns."""
+        """Say that this is all: nothing was pending. Without it a reader must think that the
+        recorder was killed."""
+        with whole_file(self.directory / _END) as temporary:
+            temporary.write_bytes(b'{"closed": true}')
 
 
 class Recording:
     """A recording on disk; see `open_recording`."""
 
     def __init__(
-        self, directory: Path, instruments: list[Instrument], meta: dict[str, Any]
+        self,
+        directory: Path,
+        instruments: list[Instrument],
+        meta: dict[str, Any],
+        version: int = VERSION,
     ) -> None:
         self.directory = directory
         self.instruments = instruments
         self.meta = meta
+        self.version = version
+
+    @property
+    def closed(self) -> bool:
+        """Whether its writer said that this is all; False of a session that is still recorded, or
+        whose recorder was killed. Recordings of version 1 never say."""
+        return (self.directory / _END).exists()
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether raw frames were kept."""
+        return bool(finished(self.directory / "journal", "*.parquet"))
 
     def rows(self, batch_rows: int = 65_536, after_seq: int = -1) -> Iterator[Rows]:
         """Batches in order, never splitting a header from its packs.
@@ -171,7 +200,7 @@ class Recording:
         for path in finished(self.directory / "rows", "*.parquet"):
             if int(path.stem.partition("-")[2]) <= after_seq:
                 continue
-            rows = _behind(from_table(read_table(path)), after_seq)
+            rows = _behind(_known(from_table(_read(path)), path), after_seq)
             after_seq = int(path.stem.partition("-")[2])
             pending = np.concatenate([pending, rows]) if len(pending) else rows
             while len(pending) >= batch_rows:
@@ -181,31 +210,44 @@ class Recording:
         if len(pending):
             yield pending
 
+    def snapshot_seqs(self) -> list[int]:
+        """After which rows a snapshot of the engine was kept, oldest first."""
+        return [int(path.stem) for path in finished(self.directory / "snapshots", "*.zst")]
+
+    def snapshot(self, seq: int) -> bytes:
+        """The engine as it was after the row `seq`. Raises RecordingError where it cannot be
+        read."""
+        path = self.directory / "snapshots" / f"{seq:020d}.zst"
+        try:
+            with pa.input_stream(str(path), compression="zstd") as stream:
+                blob: bytes = stream.read()
+        except (OSError, pa.ArrowException) as error:
+            raise RecordingError(f"{path} cannot be read: {error}") from error
+        return blob
+
     def snapshots(self) -> Iterator[tuple[int, bytes]]:
         """(seq, blob) of every engine snapshot, oldest first."""
-        for path in finished(self.directory / "snapshots", "*.zst"):
-            try:
-                with pa.input_stream(str(path), compression="zstd") as stream:
-                    blob = stream.read()
-            except (OSError, pa.ArrowException) as error:
-                raise RecordingError(f"{path} cannot be read: {error}") from error
-            yield int(path.stem), blob
+        for seq in self.snapshot_seqs():
+            yield seq, self.snapshot(seq)
 
     def vectors(self) -> Iterator[RecordedBoundary]:
         """What the session said at each boundary that was recorded, in order, each once."""
         last_ns = -1
         for path in finished(self.directory / "vectors", "*.parquet"):
-            for row in read_table(path).to_pylist():
+            for row in _read(path).to_pylist():
                 if row["boundary_ns"] > last_ns:
                     last_ns = row["boundary_ns"]
                     yield _boundary(row)
 
-    def frames(self) -> Iterator[tuple[int, bytes]]:
-        """(arrival_ns, frame) of every raw frame that was kept, in order."""
-        for path in finished(self.directory / "frames", "*.parquet"):
-            table = read_table(path)
-            stamps, frames = table.column("arrival_ns"), table.column("frame")
-            yield from zip(stamps.to_pylist(), frames.to_pylist(), strict=True)
+    def journal(self) -> Iterator[journal.Entry]:
+        """Every raw frame and other input that was kept, in order, each once. Where `position`
+        jumps some are missing. Raises RecordingError on a damaged file."""
+        last = -1
+        for path in finished(self.directory / "journal", "*.parquet"):
+            for entry in journal.entries_of(_read(path)):
+                if entry.position > last:
+                    last = entry.position
+                    yield entry
 
 
 def open_recording(directory: Path) -> Recording:
@@ -213,12 +255,37 @@ def open_recording(directory: Path) -> Recording:
     path = directory / _MANIFEST
     try:
         manifest = orjson.loads(path.read_bytes())
-        if manifest["version"] != _VERSION:
-            raise RecordingError(f"{path} is of version {manifest['version']}, not {_VERSION}")
+        version = int(manifest["version"])
+        if version > VERSION:
+            raise RecordingError(
+                f"{path} is of format {version}; this version reads up to {VERSION}: replay it with"
+                " the version that recorded it, or a later one"
+            )
         instruments = [Instrument.from_dict(given) for given in manifest["instruments"]]
-        return Recording(directory, instruments, manifest["meta"])
+        return Recording(directory, instruments, manifest["meta"], version)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordingError(f"{directory} holds no recording: {error}") from error
+
+
+def _read(path: Path) -> pa.Table:
+    """Like `read_table`, page checksums verified where there are any."""
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        return file.read(use_threads=False)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise RecordingError(f"{path} cannot be read: {error}") from error
+
+
+def _known(rows: Rows, path: Path) -> Rows:
+    """`rows`. Raises RecordingError where they break the data language as we know it."""
+    try:
+        heads(rows)
+    except RowError as error:
+        raise RecordingError(
+            f"{path}: {error}: damaged, or recorded by a newer version with rows that this one does"
+            " not know"
+        ) from error
+    return rows
 
 
 def _cut(rows: Rows, at_most: int) -> int:

@@ -171,7 +171,7 @@ def test_every_recorded_frame_reads_as_its_json_reads(
     for event in given.events[:6_000]:
         if event.kind == "frame":
             rows = session.receive([event.body], np.array([event.arrival_ns]))
-            outcome, lines = twin.read(event.body)
+            outcome, lines = twin.read(event.body, event.arrival_ns)
             assert lines_of(rows) == lines, event.body
             counts[outcome] += 1
         elif event.kind == "depth":
@@ -301,7 +301,7 @@ def test_damaged_recorded_frames_give_what_their_json_gives(
             twin.start()
         frame = mutate(rng.choice(frames), rng)
         rows = session.receive([frame], np.array([k + 1]))
-        outcome, lines = twin.read(frame)
+        outcome, lines = twin.read(frame, k + 1)
         assert lines_of(rows) == lines, frame
         outcomes.add(outcome)
         assert session.counts[outcome] > 0

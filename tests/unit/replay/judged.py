@@ -11,6 +11,7 @@ import numpy as np
 
 from cluster.judging import SESSION_FILE, Judging
 from foreshock.engine.outcomes import Boundary
+from foreshock.engine.provenance import made_with
 from foreshock.engine.step import Engine
 from foreshock.market.instruments import Instrument
 from foreshock.market.rows import Rows
@@ -18,6 +19,7 @@ from foreshock.models import artifact
 from foreshock.models.base import Domain
 from foreshock.signals.gate import GateSettings, ModelFacts, judge
 from foreshock.signals.policy import PolicyState
+from foreshock.stores.journal import Part
 from foreshock.stores.recordings import RecordingWriter
 from foreshock.stores.registry import DirectoryRegistry
 from tests.unit.serve.material import train
@@ -34,16 +36,18 @@ def record(
     domain: Domain,
     state: PolicyState,
     settings: GateSettings = EASY,
+    parts: Sequence[Part] = (),
 ) -> Path:
     """Record `batches` below `home`, judged by a small champion. `state` is the gate's at the
-    start. Returns the session's directory; the registry is `home / "models"`."""
+    start, `parts` the session's journal. Returns the session's directory; the registry is
+    `home / "models"`."""
     card = train(home / "models", domain)
     path = DirectoryRegistry(home / "models").find(card.name, card.version)
     assert path is not None
     model = artifact.load(path)
     symbols = [instrument.symbol for instrument in instruments]
     session = home / "session"
-    meta = {"domain": domain.model_dump(), "judged": True}
+    meta = {"domain": domain.model_dump(), "judged": True, **made_with()}
     writer = RecordingWriter(session / "watcher" / "0-0", instruments, meta)
     (session / SESSION_FILE).write_text(json.dumps({"gate": settings.model_dump(mode="json")}))
     engine = Engine(instruments)
@@ -71,6 +75,9 @@ def record(
         writer.write(np.concatenate([pieces[k] for k in part.tolist()]))
         writer.write_boundaries(*[list(column) for column in zip(*kept, strict=True)])
         writer.write_snapshot(engine.last_seq, engine.snapshot())
+    for kept_part in parts:
+        writer.write_journal(kept_part)
+    writer.close()
     return session
 
 

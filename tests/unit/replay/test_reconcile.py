@@ -14,8 +14,9 @@ from cluster.output import PartMissingError
 from foreshock.engine.step import Engine
 from foreshock.market.rows import TRADE
 from foreshock.models.base import Domain
+from foreshock.replay.compare import STAGES, Reconciliation
 from foreshock.replay.driver import replay_raw, tape_of
-from foreshock.replay.reconcile import STAGES, Reconciliation, reconcile
+from foreshock.replay.reconcile import reconcile
 from foreshock.signals.policy import PolicyState
 from foreshock.simulation.settings import SimulationSettings
 from foreshock.stores.files import read_table
@@ -87,7 +88,9 @@ def test_an_untouched_session_replays_to_the_same_bits_through_every_stage(made:
     engine = found.boundaries - found.unrecorded
     assert {stage: found.compared[stage] for stage in STAGES} == {
         **dict.fromkeys(STAGES, engine), "probabilities": judged, "verdicts": judged,
+        "frames": 0, "rows": 0,
     }  # fmt: skip
+    assert found.snapshots == PARTS
     assert found.reasons.total() == len(SYMBOLS) * judged
     assert found.reasons["signal"] and found.reasons["cool_down"] and found.reasons["kill_switch"]
 
@@ -116,10 +119,16 @@ def test_a_changed_bit_of_a_vector_is_found_with_its_symbol_and_feature(home: Pa
     assert found.differing == {"vectors": 1} and found.differing_bits == 1
 
 
-@pytest.mark.parametrize("stage", ["rows", "book_epoch", "tape_epoch", "book_state", "warm"])
-def test_a_changed_state_is_found_at_its_stage(home: Path, stage: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "part"),
+    [
+        ("book", "rows"), ("book", "book_epoch"), ("book", "tape_epoch"), ("book", "book_state"),
+        ("vectors", "warm"),
+    ],
+)  # fmt: skip
+def test_a_changed_state_is_found_at_its_stage(home: Path, stage: str, part: str) -> None:
     def change(said: RecordedBoundary) -> RecordedBoundary:
-        array = getattr(said, stage)
+        array = getattr(said, part)
         array.reshape(len(array), -1)[2, 0] ^= 1
         return said
 
@@ -127,6 +136,7 @@ def test_a_changed_state_is_found_at_its_stage(home: Path, stage: str) -> None:
     first = checked(home).first
     assert first is not None
     assert (first.stage, first.boundary_ns, first.symbol) == (stage, at_ns, SYMBOLS[2])
+    assert first.what is not None and first.what.startswith(part)
 
 
 def test_a_changed_bill_input_is_named_by_its_field(home: Path) -> None:
