@@ -12,10 +12,12 @@ from foreshock.labels.bootstrap import sequential_bootstrap
 from foreshock.labels.excursion import excursions
 from foreshock.labels.trend import scan_trends
 from foreshock.market.clock import SECOND_NS
-from foreshock.market.instruments import SPOT, USDM, Instrument
+from foreshock.market.instruments import BYBIT, SPOT, USDM, Instrument
 from foreshock.market.jit import cache_root
 from foreshock.stores.hot_layout import tape_in
 from foreshock.venues.binance import BinanceSession
+from foreshock.venues.fallback import FallbackSession
+from foreshock.venues.registry import venue_of
 
 _START_NS = 1_700_000_000 * SECOND_NS
 
@@ -30,6 +32,10 @@ _TRADE = (
 _QUOTE = (
     b'{"stream":"x@bookTicker","data":{"u":%d,"s":"WARMUSDT","b":"10.00","B":"1.0",'
     b'"a":"10.02","A":"1.0"}}'
+)
+_FALLBACK_TRADE = (
+    b'{"topic":"publicTrade.WARMUSDT","type":"snapshot","ts":1700000000001,"data":[{'
+    b'"T":1700000000001,"s":"WARMUSDT","S":"Buy","v":"0.5","p":"10.02","i":"1"}]}'
 )
 _SNAPSHOT = b'{"lastUpdateId":1,"bids":[["10.00","2.0"]],"asks":[["10.02","2.0"]]}'
 
@@ -50,6 +56,17 @@ def warm_live() -> None:
         tape_in(closing)
 
 
+def warm_fallback() -> None:
+    """A primary venue with one that stands in for it."""
+    primary, other = (
+        venue_of(market).session([Instrument.of("WARMUSDT", market, "0.01", "0.1")])
+        for market in (USDM, BYBIT)
+    )
+    session = FallbackSession(primary, [other])
+    session.start(_START_NS)
+    session.legs[1].receive([_FALLBACK_TRADE], np.full(1, _START_NS + 1))
+
+
 def warm_labels() -> None:
     """The label kernels: what a dataset is built with."""
     times = np.arange(4, dtype=np.int64) * SECOND_NS
@@ -65,6 +82,7 @@ def warm() -> dict[str, float | str]:
     the compiled kernels are. Seconds from a filled cache, about a minute without."""
     started = time.perf_counter()
     warm_live()
+    warm_fallback()
     warm_labels()
     return {
         "seconds": round(time.perf_counter() - started, 3),
