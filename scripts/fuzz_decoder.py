@@ -123,7 +123,7 @@ class Fuzz:
             book = self.twin.books[s]
             if book.state == RESYNCING and book.held:
                 known = max(diff.last for diff in book.held)
-                body = b'{"lastUpdateId":%d,"bids":[["9.00","1"]],"asks":[["9.02","1"]]}' % known
+                body = b'{"lastUpdateId":%d,"bids":[["1000","1"]],"asks":[["2000","1"]]}' % known
                 rows = self.session.receive_snapshot(instrument.symbol, body, 1000, self.now)
                 if book.snapshot(known) != (len(rows) > 0):
                     raise AssertionError(f"{instrument.symbol}: one of the two joined at {known}")
