@@ -40,6 +40,7 @@ class Feed:
         share = max(1, plan.watchers)
         if budget is None:
             budget = OwnBudget(WeightBudget(max(1, wire.weight_per_minute // share)), clock)
+        self.budget = budget
         connects = Connects(wire.connects_per_5min // share, clock)
         parts = wire.subscriptions(plan.symbols, plan.tape, plan.symbols_per_socket)
         ws_url = plan.ws_url or wire.ws_url

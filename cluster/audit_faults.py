@@ -26,6 +26,7 @@ SOCKETS: Final = 8
 SETTLE_S: Final = 240.0  # patience until all books stand: 200 snapshots pass a minute's weight
 INSTRUMENTS_EVERY_S: Final = 1.0
 MOST_GROWTH_MB: Final = 400.0
+ROOM: Final = 0.3  # of the weight in use, at most, when faults begin
 
 
 def audit_faults(
@@ -123,6 +124,8 @@ async def _campaign(
         began_s = time.monotonic()
         opened = await _until(lambda: witness.synced() == symbols, life, SETTLE_S)
         synced_s = time.monotonic() - began_s
+        # Faults must find weight to be healed with: the start of many books spends a minute's.
+        await _until(lambda: witness.weight_share() < ROOM, life, SETTLE_S)
         cpu_s, began_s, frames = time.process_time(), time.monotonic(), witness.feed.frames
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         witness.begin()
@@ -228,6 +231,8 @@ async def _follow_list(exchange: LocalExchange, witness: Witness) -> None:
     async with httpx.AsyncClient(timeout=10, trust_env=False) as web:
         while True:
             await asyncio.sleep(INSTRUMENTS_EVERY_S)
+            if await witness.feed.budget.take(request.weight, urgent=False):
+                continue
             got = await web.get(exchange.rest_url + request.path)
             if got.status_code == 200:
                 witness.learn(got.content)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from actors.budget import OwnBudget
 from actors.exchange_sources import Delivery, SimulationSource
 from actors.plan import WatchPlan
 from actors.watcher import Watcher
@@ -99,6 +100,12 @@ class Witness(Watcher):
     def synced(self) -> int:
         """How many books are."""
         return int((self.session.states()[:, 0] == SYNCED).sum())
+
+    def weight_share(self) -> float:
+        """Of the venue's weight a minute, what is in use."""
+        budget = self.feed.budget
+        assert isinstance(budget, OwnBudget)
+        return budget.weights.used(self.clock.now_ns()) / budget.weights.limit
 
     def epochs_since(self) -> dict[str, int]:
         """How many book epochs each symbol has opened since `begin`."""
