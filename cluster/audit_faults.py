@@ -231,7 +231,7 @@ async def _follow_list(exchange: LocalExchange, witness: Witness) -> None:
     async with httpx.AsyncClient(timeout=10, trust_env=False) as web:
         while True:
             await asyncio.sleep(INSTRUMENTS_EVERY_S)
-            if await witness.feed.budget.take(request.weight, urgent=False):
+            if await witness.feed.budget.take(request.weight, urgent=True):
                 continue
             got = await web.get(exchange.rest_url + request.path)
             if got.status_code == 200:
