@@ -104,6 +104,11 @@ class Feed:
     async def run(self) -> None:
         """Open everything and keep it open. Ends only by cancellation."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.rest.run(self.wire.polls(self.plan.symbols)))
+            symbols = self.plan.symbols
+            group.create_task(
+                self.rest.run(
+                    self.wire.polls(symbols), lambda at_ns: self.wire.history(symbols, at_ns)
+                )
+            )
             for line in self.lines:
                 group.create_task(line.run())

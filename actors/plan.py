@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from actors.publisher import BusPlan
+from foreshock.features.settings import FeatureSettings
 from foreshock.market.instruments import Instrument
 from foreshock.market.selection import SymbolFilter
 from foreshock.models.base import Domain
@@ -29,6 +30,7 @@ class WatchPlan:
     cold             where what is recorded lasts beside the recording; None: nowhere
     fallbacks        plans of the venues that stand in while this one is down: the same symbols in
                      the same order, on other markets
+    features         which features its engine computes
     live             whether stamps are of this machine's clock
     watchers         how many share the venue's limits of this address
     symbols_per_socket   at most so many symbols on each socket
@@ -46,6 +48,7 @@ class WatchPlan:
     bus: BusPlan | None = None
     fallbacks: tuple[WatchPlan, ...] = ()
     cold: ColdPlan | None = None
+    features: FeatureSettings = field(default_factory=FeatureSettings)
     live: bool = True
     batch_ms: float = 5.0
     stale_after_s: float = 5.0
@@ -59,6 +62,11 @@ class WatchPlan:
     def market(self) -> str:
         """Of all its instruments."""
         return self.instruments[0].market
+
+    @property
+    def gathers(self) -> bool:
+        """Whether its features look at what other symbols do."""
+        return "context" in self.features.families
 
     @property
     def symbols(self) -> tuple[str, ...]:

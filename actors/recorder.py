@@ -11,7 +11,8 @@ import ray
 from numpy.typing import NDArray
 
 from foreshock.engine.outcomes import Boundary
-from foreshock.features import catalog
+from foreshock.engine.provenance import features_of
+from foreshock.features.vector import Layout
 from foreshock.market.instruments import Instrument
 from foreshock.market.rows import Rows
 from foreshock.stores.cold_settings import ColdPlan
@@ -28,11 +29,12 @@ class Recorder:
         self._writers: dict[str, RecordingWriter] = {}
         self._rows = 0
         self._cold = None if cold is None else ColdSide(cold)
-        self._layout = catalog.layout()
+        self._layouts: dict[str, Layout] = {}
 
     def open(self, directory: str, instruments: Sequence[Instrument], meta: dict[str, Any]) -> None:
         """Start a recording, or go on with it after the watcher came back."""
         self._writers[directory] = RecordingWriter(Path(directory), instruments, meta)
+        self._layouts[directory] = features_of(meta).layout
         if self._cold is not None:
             self._cold.open(directory, instruments)
 
@@ -54,7 +56,7 @@ class Recorder:
         writer.write_boundaries(boundaries, probabilities, verdicts, policies)
         self._rows += len(rows)
         if self._cold is not None:
-            layout = self._layout
+            layout = self._layouts[directory]
             self._cold.write(directory, rows, boundaries, layout.names, layout.fingerprint)
         return self._rows
 

@@ -1,5 +1,6 @@
-"""What a watcher asks over REST, all of it through one queue and one budget: snapshots first, then
-polls and the clock. An answer becomes an event; 429 and 418 stop everybody who shares the budget.
+"""What a watcher asks over REST, all of it through one budget: snapshots first, then the past once,
+and after it polls and the clock. An answer becomes an event; 429 and 418 stop everybody who shares
+the budget.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import asyncio
 import heapq
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Final
@@ -32,6 +34,8 @@ LOOK_AGAIN_S: Final = 0.25  # how long a request that must wait keeps others fro
 OFFSET_EVERY_S: Final = 600.0
 OFFSET_AGAIN_S: Final = 30.0
 ROUND_TRIPS: Final = 5
+PASTS_AT_ONCE: Final = 4
+PAST_TRIES: Final = 3
 
 _Asked = tuple[int, int, Request, SnapshotRequest | None]
 
@@ -49,6 +53,8 @@ class Rest:
         self._queue: asyncio.PriorityQueue[_Asked] = asyncio.PriorityQueue()
         self._number = count()
         self._waiting: set[tuple[str, str]] = set()  # polls in the queue: none twice
+        self._offset_ns = 0
+        self._tried_offset = asyncio.Event()
         self.polling = True  # off while the watcher is overloaded
         self.asked = self.refused = 0
 
@@ -67,8 +73,11 @@ class Rest:
         else:
             self._queue.put_nowait(asked)
 
-    async def run(self, polls: Sequence[Request]) -> None:
-        """Ask what is in the queue, and the polls again and again. Ends only by cancellation."""
+    async def run(
+        self, polls: Sequence[Request], history: Callable[[int], Sequence[Request]] | None = None
+    ) -> None:
+        """Ask what is in the queue; `history`, once the venue's clock is known, which it is given;
+        and then the polls, again and again. Ends only by cancellation."""
         own = is_loopback(self._url)
         # The client is the outer one: it must outlive the tasks that use it.
         async with (
@@ -76,8 +85,7 @@ class Rest:
             asyncio.TaskGroup() as group,
         ):
             group.create_task(self._follow_offset(client))
-            if polls:
-                group.create_task(self._poll(polls))
+            group.create_task(self._ask_by_itself(client, polls, history))
             while True:
                 asked = await self._queue.get()
                 urgency, _, request, wanted = asked
@@ -90,6 +98,51 @@ class Rest:
                 group.create_task(self._fetch(client, request, wanted))
                 if wanted is not None:
                     await asyncio.sleep(self._spacing_s)
+
+    async def _ask_by_itself(
+        self, client: httpx.AsyncClient, polls: Sequence[Request],
+        history: Callable[[int], Sequence[Request]] | None,
+    ) -> None:  # fmt: skip
+        """The past, a few symbols at a time, then the polls: a session takes values in the order of
+        their time."""
+        if history is not None:
+            await self._tried_offset.wait()
+            waiting = deque(history(self._clock.now_ns() + self._offset_ns))
+
+            async def some() -> None:
+                while waiting:
+                    await self._fetch_past(client, waiting.popleft())
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(PASTS_AT_ONCE, len(waiting))):
+                    group.create_task(some())
+        if polls:
+            await self._poll(polls)
+
+    async def _fetch_past(self, client: httpx.AsyncClient, first: Request) -> None:
+        """All pages of it, and then their answers, at one moment, so that nothing lies between
+        them. What does not come after some tries is done without."""
+        pages: list[tuple[str, bytes]] = []
+        wanted: Request | None = first
+        tries = 0
+        while wanted is not None and tries < PAST_TRIES:
+            while wait_s := await self._budget.take(wanted.weight, False):
+                await asyncio.sleep(wait_s)
+            body = await self._get(client, wanted)
+            if body is None:
+                tries += 1
+                await asyncio.sleep(back_off_s(tries, random.uniform(0.5, 1.0)))
+                continue
+            pages.append((wanted.kind, body))
+            tries = 0
+            try:
+                wanted = self._wire.later(wanted, body)
+            except ValueError as error:
+                log.warning("%s of %s: %r", wanted.kind, wanted.symbol, error)
+                wanted = None
+        now_ns = self._clock.now_ns()
+        for kind, body in pages:
+            self._emit(Answer(now_ns, kind, first.symbol, body))
 
     async def _poll(self, polls: Sequence[Request]) -> None:
         """Put each poll into the queue when it is due, the first time at a moment of its own."""
@@ -142,6 +195,9 @@ class Rest:
         """Measure the clock offset, and again now and then: clocks drift apart."""
         while True:
             offset_ns = await self._measure_offset(client)
+            if offset_ns is not None:
+                self._offset_ns = offset_ns
+            self._tried_offset.set()
             if offset_ns is not None:
                 self._emit(Connection(self._clock.now_ns(), -1, OFFSET, 0, (), offset_ns))
             await asyncio.sleep(OFFSET_AGAIN_S if offset_ns is None else OFFSET_EVERY_S)

@@ -1,16 +1,20 @@
 """Supervisor: shares the symbols out among watchers, replaces a watcher that died or hangs, keeps
-the one REST budget of this address, and follows what the venue lists."""
+the one REST budget of this address, follows what the venue lists, and tells every watcher what the
+symbols of all did (foreshock/market/context.py)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import ray
+from numpy.typing import NDArray
 from ray.actor import ActorHandle
 
 from actors.budget import Budgets
@@ -19,7 +23,8 @@ from actors.recorder import RecorderActor
 from actors.venue import Listing, fetch_listing, listing_weight
 from actors.watcher import WatcherActor
 from foreshock.errors import InstrumentError, VenueError
-from foreshock.market.clock import Clock
+from foreshock.market.clock import SECOND_NS, Clock, boundary_after
+from foreshock.market.context import GATHER_NS, Gatherer
 from foreshock.market.rows import STALE, STATE_NAMES, TRADING
 from foreshock.market.selection import change, select
 
@@ -43,6 +48,7 @@ class _Charge:
 
     plan: WatchPlan
     actor: ActorHandle | None = None
+    symbols: tuple[str, ...] = ()  # the actor's, in the order of its rows' symbol index
     life: asyncio.Future[Any] | None = None
     status: dict[str, Any] = field(default_factory=dict)
     past: dict[str, Counter[str]] = field(default_factory=dict)
@@ -97,6 +103,9 @@ class Supervisor:
         self._gone: list[str] = []
         self._group: asyncio.TaskGroup | None = None
         self._recorder: ActorHandle | None = None
+        self._gatherer = Gatherer(plan.symbols, plan.features.context.gathered)
+        self._told = asyncio.Event()
+        self._gathered = 0
         if plan.recording_dir is not None:
             recorder = RecorderActor.options(num_cpus=RECORDER_CPUS, max_restarts=-1)
             self._recorder = recorder.remote(plan.cold)
@@ -109,6 +118,8 @@ class Supervisor:
             self._group = group
             for charge in self._charges:
                 group.create_task(self._mind(charge))
+            if self._plan.gathers:
+                group.create_task(self._gather())
             if self._follow is not None:
                 group.create_task(self._follow_venue(self._follow))
 
@@ -138,6 +149,7 @@ class Supervisor:
         plan = charge.plan
         if plan.recording_dir is not None:
             plan = replace(plan, recording_dir=_next_generation(plan.recording_dir))
+        charge.symbols = plan.symbols
         charge.actor = WatcherActor.options(
             num_cpus=WATCHER_CPUS, max_restarts=0, max_concurrency=16
         ).remote(plan, self._recorder, ray.get_runtime_context().current_actor)
@@ -148,6 +160,42 @@ class Supervisor:
         actor, charge.actor, charge.life = charge.actor, None, None
         if actor is not None:
             ray.kill(actor, no_restart=True)  # after a moment in earnest: a stopped process too
+
+    # What all symbols do
+
+    async def tell(
+        self, symbols: tuple[str, ...], boundary_ns: int, facts: NDArray[np.void]
+    ) -> None:
+        """A watcher's facts of a boundary."""
+        self._gatherer.offer(boundary_ns, symbols, facts)
+        self._told.set()
+
+    async def _gather(self) -> None:
+        """Publish each boundary once all have told of it, at the latest when its time is over."""
+        now_ns = self._clock.now_ns
+        boundary_ns = boundary_after(now_ns(), SECOND_NS)
+        while not self._stopping:
+            due_ns = boundary_ns + GATHER_NS
+            while not self._gatherer.complete(boundary_ns) and (left_ns := due_ns - now_ns()) > 0:
+                self._told.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._told.wait(), left_ns / SECOND_NS)
+            self._publish(boundary_ns)
+            boundary_ns = max(
+                boundary_ns + SECOND_NS, boundary_after(now_ns() - GATHER_NS, SECOND_NS)
+            )
+
+    def _publish(self, boundary_ns: int) -> None:
+        gathered, known_ns = self._gatherer.publish(boundary_ns), self._clock.now_ns()
+        self._gathered += bool(len(gathered.of_all))
+        for charge in self._charges:
+            values = gathered.values_for(charge.symbols)
+            if charge.actor is not None and len(values):
+                charge.actor.context.remote(boundary_ns, known_ns, values.tobytes())
+
+    def _watch_all(self) -> None:
+        """Wait for the facts of whoever is watched now."""
+        self._gatherer.watch(s for charge in self._charges for s in charge.plan.symbols)
 
     # The venue's list
 
@@ -200,6 +248,7 @@ class Supervisor:
         self._status |= dict.fromkeys(symbols, TRADING)
         charge = _Charge(share)
         self._charges.append(charge)
+        self._watch_all()
         assert self._group is not None
         self._group.create_task(self._mind(charge))
 
@@ -216,6 +265,7 @@ class Supervisor:
             else:
                 self._charges.remove(charge)
                 self._end(charge)
+        self._watch_all()
 
     # The weight of this address, for every watcher
 
@@ -232,15 +282,17 @@ class Supervisor:
         self._budgets.stop(rest_url, limit, wait_s)
 
     async def status(self) -> dict[str, Any]:
-        """{watchers: [status], restarts, weight, halted, gone}. A status is `Watcher.status` with
-        the counts of earlier watchers of the same share added; while none answers, the last one
-        with its `problem`, and before the first, {name, problem}."""
+        """{watchers: [status], restarts, weight, halted, gone, context: {boundaries, late}}. A
+        status is `Watcher.status` with the counts of earlier watchers of the same share added;
+        while none answers, the last one with its `problem`, and before the first, {name,
+        problem}."""
         return {
             "watchers": await asyncio.gather(*map(self._status_of, self._charges)),
             "restarts": self._restarts,
             "weight": self._budgets.status(),
             "halted": [s for s, status in self._status.items() if status != TRADING],
             "gone": self._gone,
+            "context": {"boundaries": self._gathered, "late": self._gatherer.late},
         }
 
     async def _status_of(self, charge: _Charge) -> dict[str, Any]:

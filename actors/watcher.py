@@ -35,6 +35,7 @@ from foreshock.engine.outcomes import Boundary
 from foreshock.engine.provenance import made_with
 from foreshock.engine.step import Engine
 from foreshock.market.clock import MS_NS, SECOND_NS, Clock, boundary_after
+from foreshock.market.context import facts_of
 from foreshock.market.overload import (
     LEVEL_NAMES,
     RECORDING,
@@ -55,7 +56,8 @@ class Watcher:
     """One watcher. `run` is its life; `status` may be asked meanwhile.
 
     recorder   handle of who keeps its recording; None keeps none
-    keeper     handle of who keeps the weight budget of this address (the supervisor); None: its own
+    keeper     handle of who keeps the weight budget of this address and gathers what all symbols
+               do (the supervisor); None: a budget of its own, and no context
     gate       finds the gate; None: that of the plan's Serve application
     wire       how to ask the venue; None: the wire of the plan's market
     rule       when a fallback is listened to, where the plan has any
@@ -79,7 +81,7 @@ class Watcher:
         )  # fmt: skip
         self.session: Any = self.ears.whole
         self.feed = self.ears.ears[0].feed
-        self.engine = Engine(self.ears.instruments)
+        self.engine = Engine(self.ears.instruments, plan.features)
         self.keeper = Keeper(
             recorder, plan.recording_dir, self.ears.instruments,
             self.session if isinstance(self.session, Tap) else None, self.engine, self.clock,
@@ -92,6 +94,8 @@ class Watcher:
         if plan.bus is not None and not plan.fallbacks:  # a stream is of one venue
             layout = self.engine.layout
             self.publisher = Publisher(plan.bus, plan.instruments, layout.names, layout.fingerprint)
+        self._supervisor = keeper
+        self._context: list[tuple[int, int, bytes, int]] = []  # told, and not yet made rows
         self._overload, self._patience = Overload(), OverloadSettings()
         self._ending = False
         self._rows = self._boundaries = 0
@@ -108,14 +112,13 @@ class Watcher:
     def _meta(self) -> dict[str, Any]:
         plan = self.plan
         return {
-            **made_with(),
+            **made_with(self.engine.features),
             "watcher": plan.name,
             "domain": plan.domain.model_dump(),
             "source": plan.domain.source,
             "market": plan.market,
             "tape": plan.tape,
             "stale_after_ns": int(plan.stale_after_s * SECOND_NS),
-            "layout": self.engine.layout.fingerprint,
             "judged": plan.gate is not None,
         }
 
@@ -130,6 +133,7 @@ class Watcher:
                 return
             began_ns = self.ears.oldest_ns(due_ns)
             rows = self.ears.take()
+            rows += self._take_context()
             now_ns = self.clock.now_ns()
             if now_ns >= boundary_ns:
                 rows.append(self.ears.timer(now_ns))
@@ -141,6 +145,7 @@ class Watcher:
                 self._advance(self.ears.distrust(self.engine, self.clock.now_ns()))
             self.ears.ask()
             for boundary in closed:
+                self._tell(boundary)
                 self._judge(boundary)
             self._weigh(self.clock.now_ns(), began_ns)
 
@@ -155,6 +160,23 @@ class Watcher:
         if self.publisher is not None:
             self.publisher.offer(batch, closed)
         return closed
+
+    # What the other symbols do (foreshock/market/context.py)
+
+    def context(self, boundary_ns: int, known_ns: int, body: bytes) -> None:
+        """CONTEXT_VALUE as bytes, of a boundary that was gathered: rows of the next micro-batch."""
+        self._context.append((boundary_ns, known_ns, body, self.clock.now_ns()))
+
+    def _take_context(self) -> list[Rows]:
+        told, self._context = self._context, []
+        return [self.session.context(*one) for one in told]
+
+    def _tell(self, boundary: Boundary) -> None:
+        """Tell the supervisor the facts of a boundary; nobody waits for an answer."""
+        if self._supervisor is not None and self.plan.gathers:
+            ear = self.ears.active
+            facts = facts_of(self.ears.said_by(ear, boundary).bill_inputs)
+            self._supervisor.tell.remote(ear.plan.symbols, boundary.boundary_ns, facts)
 
     def _judge(self, boundary: Boundary) -> None:
         self._boundaries += 1
@@ -279,6 +301,9 @@ class _WatcherActor(Watcher):
 
     async def learn(self, body: bytes) -> None:  # type: ignore[override]
         super().learn(body)
+
+    async def context(self, boundary_ns: int, known_ns: int, body: bytes) -> None:  # type: ignore[override]
+        super().context(boundary_ns, known_ns, body)
 
 
 WatcherActor = ray.remote(_WatcherActor)

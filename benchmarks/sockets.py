@@ -101,6 +101,10 @@ class FloodWire(BinanceWire):
         """None."""
         return []
 
+    def history(self, symbols: Sequence[str], venue_ns: int) -> list[Request]:
+        """None."""
+        return []
+
 
 class Measured(Watcher):
     """A watcher that notes how late everything is."""

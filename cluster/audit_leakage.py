@@ -105,22 +105,24 @@ def dataset_build(recording: Recording, tree: Config) -> Build:
     """The path of `pipelines.build_features` from rows to the columns that are known at t0: the
     vector, the bill and the barriers."""
     from foreshock.costs.total import CostSettings
-    from foreshock.features import catalog
     from foreshock.replay.leakage import Matrix
-    from pipelines.build_features import label_symbol, play
+    from pipelines.dataset_labels import label_steps
+    from pipelines.dataset_play import play
+    from pipelines.dataset_settings import DatasetSettings
 
     instruments = recording.instruments
     costs = CostSettings.for_market(instruments[0].market)
+    settings = DatasetSettings(labels=tree.labels, costs=costs)
     known = ("bill_bps", "far_bps", "near_bps")
     names = (
-        *catalog.layout().names,
+        *settings.layout.names,
         *(f"{name}_{h}" for name in known for h in tree.labels.horizons_s),
     )
 
     def build(rows: Any, start: bytes | None) -> Matrix:
-        played = play(instruments, [rows], start)
+        played = play(instruments, [rows], start, settings)
         parts = [
-            label_symbol(played, s, instrument.tick_size, tree.labels, costs)
+            label_steps(played, s, instrument, settings).arrays
             for s, instrument in enumerate(instruments)
         ]
         return Matrix(

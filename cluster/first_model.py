@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from foreshock.errors import ModelError
 from foreshock.models.base import Domain
 from foreshock.models.dataset import TrainingSet
 from foreshock.settings import Config
@@ -35,15 +36,17 @@ def has_model(config: Config, domain: Domain) -> bool:
     if path is None:
         return False
     card = load_card(path)
-    return (
-        card.layout_fingerprint == catalog.layout().fingerprint
-        and card.label_fingerprint == config.label_settings().fingerprint
-    )
+    try:
+        card.columns(catalog.layout(config.features))
+    except ModelError:
+        return False
+    return card.label_fingerprint == config.label_settings().fingerprint
 
 
 def first_dataset(config: Config, say: Say) -> tuple[Path, TrainingSet]:
     """Record `training.history_s` of the exchange, build its dataset and keep it. Returns the
     directory and what is in it; what was recorded before is not made again."""
+    from foreshock.features.catalog import FeatureSet
     from foreshock.stores.recordings import open_recording
     from pipelines.backfill_history import HISTORY_SEED, backfill_simulation
     from pipelines.build_features import build_dataset
@@ -59,8 +62,11 @@ def first_dataset(config: Config, say: Say) -> tuple[Path, TrainingSet]:
         (history / "complete").touch()
     say("building features and labels")
     labels = config.label_settings()
-    dataset = config.paths.under("datasets", f"{name}-{labels.fingerprint[:8]}")
-    data = build_dataset([open_recording(history)], labels, config.costs)
+    features = FeatureSet(config.features).reduced(config.training.features)
+    recordings = [open_recording(history)]
+    data = build_dataset(recordings, labels, config.costs, features=features.settings)
+    made_of = f"{data.manifest['layout_fingerprint'][:8]}-{labels.fingerprint[:8]}"
+    dataset = config.paths.under("datasets", f"{name}-{made_of}")
     if not dataset.exists():
         write_dataset(dataset, data)
     return dataset, data
@@ -77,7 +83,7 @@ def train_first_model(config: Config, say: Say) -> dict[str, Any]:
     say(f"training on {len(data)} rows, horizons {', '.join(map(str, config.labels.horizons_s))} s")
     with tempfile.TemporaryDirectory(prefix="foreshock-") as place:
         return tune(
-            data,
+            data.with_features(training.features),
             Path(place) / "artifact",
             settings=TrainingSettings(walk=training.walk_forward),
             base=BoostedSettings(seed=training.seed),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import orjson
 
 from cluster.output import PartMissingError
-from foreshock.errors import ConfigError, RecordingError
+from foreshock.errors import ConfigError, ModelError, RecordingError
 from foreshock.models.base import Domain
 
 if TYPE_CHECKING:
     from foreshock.engine.outcomes import Boundary
+    from foreshock.features.settings import FeatureSettings
     from foreshock.models.artifact import OnnxModel
     from foreshock.replay.reconcile import Opinion
     from foreshock.settings import Config
@@ -34,6 +37,7 @@ class Judging:
     wanted    "champion", "none", an artifact directory; or None: the models that the recording
               names, and for a recording without verdicts the champion of its domain
     judged    whether the session had a gate: then boundaries that it did not answer stay unjudged
+    features  which features the boundaries' vectors hold; by default the whole catalogue
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Judging:
         settings: GateSettings,
         wanted: str | None = None,
         judged: bool = False,
+        features: FeatureSettings | None = None,
     ) -> None:
         from foreshock.features import catalog
         from foreshock.signals.policy import PolicyState
@@ -51,7 +56,7 @@ class Judging:
         self._symbols, self._domain = tuple(symbols), domain
         self._registry, self._settings = registry, settings
         self._named = wanted is None and judged
-        self._layout = catalog.layout().fingerprint
+        self._layout = catalog.layout(features)
         self._models: dict[str, OnnxModel] = {}
         self._state = PolicyState()
         self._own = None if self._named else self._choose(wanted)
@@ -60,6 +65,7 @@ class Judging:
     def of(cls, recording: Recording, tree: Config, wanted: str | None = None) -> Judging:
         """The judge of one of our recordings, with the settings that its session kept."""
         from cluster.first_model import registry_of
+        from foreshock.engine.provenance import features_of
 
         judged = recording.meta.get("judged")
         if judged is None:
@@ -71,6 +77,7 @@ class Judging:
             kept_settings(recording.directory) or tree.gate_settings(),
             wanted,
             bool(judged),
+            features_of(recording.meta).settings,
         )
 
     @property
@@ -89,12 +96,16 @@ class Judging:
             return Opinion()
         version = named_version(said) if said is not None else None
         model = self._model(version) if self._named else self._own
-        facts = None if model is None else ModelFacts.of(model.card)
+        facts = None
+        if model is not None:
+            facts = ModelFacts.of(model.card, model.card.required_in(self._layout))
         same = said is not None and said.verdicts is not None and version == _version(model)
         scores = None
         silent = same and said is not None and said.probabilities is None
-        if model is not None and not silent and model.card.layout_fingerprint == self._layout:
-            scores = model.score(boundary.vectors)
+        if model is not None and not silent:
+            with suppress(ModelError):  # it was trained on other features: it does not score
+                columns = model.card.columns(self._layout)
+                scores = model.score(np.ascontiguousarray(boundary.vectors[:, columns]))
         state = self._state
         if same and said is not None and said.policy is not None:
             state = PolicyState.from_bytes(said.policy)

@@ -21,6 +21,7 @@ from cluster.demo import demo
 from cluster.doctor import doctor
 from cluster.download import download
 from cluster.features_list import features_list
+from cluster.features_look import features_plot, features_show
 from cluster.ledger import ledger_status, ledger_upgrade
 from cluster.models_list import models_list
 from cluster.reconcile import reconcile
@@ -49,6 +50,8 @@ VERBS: Final[dict[str, Callable[..., Any]]] = {
     "audit faults": audit_faults,
     "config show": config_show,
     "features list": features_list,
+    "features show": features_show,
+    "features plot": features_plot,
     "data list": data_list,
     "data import": data_import,
     "ledger status": ledger_status,

@@ -36,7 +36,9 @@ def replay_raw_session(
     raw = read_raw_session(list(paths))
     symbols = [instrument.symbol for instrument in raw.instruments]
     domain = Domain(source="binance", market=raw.market, tier="book")
-    judging = Judging(symbols, domain, registry_of(tree), tree.gate_settings(), model)
+    judging = Judging(
+        symbols, domain, registry_of(tree), tree.gate_settings(), model, features=tree.features
+    )
     judge = aloud(judging, pace, sayer())
     session = BinanceSession(raw.instruments, tape=tape_of(raw.events))
     rows = boundaries = 0
@@ -44,7 +46,7 @@ def replay_raw_session(
     reasons: Counter[str] = Counter()
     states: dict[str, dict[str, Any]] = {}
     gaps = Gaps(symbols)
-    for batch, closed in replay_raw(Engine(raw.instruments), session, raw.events):
+    for batch, closed in replay_raw(Engine(raw.instruments, tree.features), session, raw.events):
         rows += len(batch)
         gaps.take_rows(batch)
         for boundary in closed:

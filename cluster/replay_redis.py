@@ -23,6 +23,7 @@ def refill(
     `url`, as `foreshock.stores.bus` publishes them live: the same entries under the same ids, so
     that what is there already is not added again. A paced replay publishes trade by trade, each
     when it is due; otherwise as fast as it goes. Raises StoreError where Redis is away."""
+    from foreshock.engine.provenance import features_of
     from foreshock.engine.step import Engine
     from foreshock.errors import StoreError
     from foreshock.market.rows import TRADE, heads
@@ -40,7 +41,7 @@ def refill(
     }
     for place in recordings_in(directory):
         recording = opened(place, source)
-        engine = Engine(recording.instruments)
+        engine = Engine(recording.instruments, features_of(recording.meta).settings)
         bus = Bus(
             url,
             recording.instruments,

@@ -210,6 +210,7 @@ class System:
             bus=self._bus(),
             fallbacks=self._fallbacks(instruments) if self.exchange is None else (),
             cold=ColdPlan(self.config.stores, self.config.paths.under()),
+            features=self.config.features,
         )
         filters = venue.filters if self.exchange is None else ()
         follow = FollowPlan(venue.follow_every_s, wire.weight_per_minute, filters)
@@ -309,6 +310,7 @@ class System:
                     domain=self.domain,
                     symbols=self._symbols,
                     gate=config.gate_settings(),
+                    features=config.features,
                     spill_dir=config.paths.under("spill", "signals"),
                     prefix=config.redis.prefix,
                 ),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from fnmatch import fnmatchcase
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -107,17 +108,17 @@ def newest_dataset(tree: Config) -> Path | None:
     definition of the settings."""
     from foreshock.features import catalog
 
-    wanted = {
-        "label_fingerprint": tree.label_settings().fingerprint,
-        "layout_fingerprint": catalog.layout().fingerprint,
-    }
+    whole = {spec.name: spec.digest for spec in catalog.layout(tree.features)}
+    needed = [n for n in whole if any(fnmatchcase(n, p) for p in tree.training.features)]
     source = "simulation" if tree.mode == "demo" else "binance"
     fitting = []
     for path in tree.paths.under("datasets").glob(f"[!.]*/{MANIFEST}"):
         try:
             told = json_text.loads(path.read_text())["manifest"]
-            fits = all(told[name] == value for name, value in wanted.items())
+            digests = told["feature_digests"]
+            fits = told["label_fingerprint"] == tree.label_settings().fingerprint
             fits = fits and told["domain"]["source"] == source
+            fits = fits and all(digests.get(name) == whole[name] for name in needed)
         except (OSError, ValueError, KeyError, TypeError):
             continue  # half a dataset, or something else: not one to choose unasked
         if fits:
@@ -142,11 +143,15 @@ def environment(tree: Config) -> dict[str, str]:
     from foreshock.settings import Config
 
     values = {
-        key: str(reduce(getattr, key.split("."), tree))
+        key: _as_text(reduce(getattr, key.split("."), tree))
         for key, _ in leaves(Config)
         if key == "mode" or key.startswith("training.")
     }
     return {ENV_PREFIX + key.replace(".", "__").upper(): text for key, text in values.items()}
+
+
+def _as_text(value: Any) -> str:
+    return json_text.dumps(value) if isinstance(value, tuple) else str(value)
 
 
 def run_here(words: list[str], tree: Config) -> dict[str, Any]:

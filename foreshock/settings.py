@@ -27,6 +27,7 @@ from foreshock.config import (
 from foreshock.costs.barrier import BarrierSettings
 from foreshock.costs.total import CostSettings
 from foreshock.errors import ConfigError
+from foreshock.features.settings import FeatureSettings
 from foreshock.labels.barriers import LabelSettings
 from foreshock.market.selection import SymbolFilter
 from foreshock.signals.gate import GateSettings
@@ -176,6 +177,12 @@ class Training(Section):
     walk_forward: WalkForwardSettings = Field(
         default_factory=WalkForwardSettings,
         description="How time is cut into training, calibration and test parts.",
+    )
+    features: tuple[str, ...] = Field(
+        default=("*",),
+        min_length=1,
+        description="Which features a model is trained on: names with * for any letters. What is "
+        "computed and recorded is said in `features`; a model reads its own columns out of it.",
     )
     trials: int = Field(
         default=4,
@@ -404,6 +411,9 @@ class Config(Section):
     exchange: Exchange = Field(default_factory=Exchange, description="The local exchange.")
     simulation: SimulationSettings = Field(
         default_factory=SimulationSettings, description="What the local exchange plays."
+    )
+    features: FeatureSettings = Field(
+        default_factory=FeatureSettings, description="What vectors are made of."
     )
     costs: CostSettings = Field(default_factory=CostSettings, description="What a trade costs.")
     labels: LabelSettings = Field(default_factory=LabelSettings, description="What a surge is.")

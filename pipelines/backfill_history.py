@@ -20,14 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.engine.step import Engine
+from foreshock.features.settings import FeatureSettings
 from foreshock.market.clock import MS_NS, SECOND_NS
+from foreshock.market.context import GATHER_NS, Gatherer
 from foreshock.market.rows import CONNECTED, Rows
 from foreshock.replay.driver import distrust
 from foreshock.settings import load
 from foreshock.simulation.exchange import SimulatedExchange
-from foreshock.simulation.settings import SimulationSettings
+from foreshock.simulation.settings import SimulationSettings, streams_of
 from foreshock.stores.recordings import RecordingWriter
 from foreshock.venues.binance import BOOK_FAMILY, TAPE_FAMILY, BinanceSession
+from foreshock.venues.binance_wire import BinanceWire
+from foreshock.venues.wire import Request
 from pipelines import download_history
 
 DELAY_MEDIAN_NS: Final = 1 * MS_NS  # from the exchange's stamp to ours, on one machine
@@ -37,36 +41,81 @@ HISTORY_SEED: Final = 1_000_003  # added to the exchange's seed: history is neve
 
 
 class _Backfill:
-    """One exchange, its session and an engine that watches over the books."""
+    """One exchange, its session and an engine that watches over the books; what the symbols do is
+    told to all of them, as a supervisor does."""
 
-    def __init__(self, settings: SimulationSettings) -> None:
+    def __init__(self, settings: SimulationSettings, features: FeatureSettings) -> None:
         self.exchange = SimulatedExchange(settings)
         instruments = self.exchange.instruments()
         self.session = BinanceSession(instruments)
-        self.engine = Engine(instruments)
+        self.engine = Engine(instruments, FeatureSettings(families=("context",)))
         self._delays = np.random.default_rng(settings.seed)
+        self._gatherer: Gatherer | None = None
+        if "context" in features.families:
+            self._gatherer = Gatherer(self.exchange.symbols, features.context.gathered)
+        self._told: list[tuple[int, bytes]] = []  # (boundary, what is told of it), not yet rows
+        self._wire = BinanceWire(settings.market)
+        self._polls = self._wire.polls(self.exchange.symbols)
 
     def start(self) -> Rows:
-        """The session's first rows: epochs, and a connection."""
+        """The session's first rows: epochs, a connection, and the past that REST tells of."""
         at_ns, session = self.exchange.now_ns, self.session
         names = self.exchange.symbols
         families = BOOK_FAMILY | TAPE_FAMILY
         first = session.start(at_ns)
         joined = session.connection(0, CONNECTED, families, names, 0, at_ns)
-        return self._seen([first, joined])
+        return self._seen([first, joined, *self._past(at_ns)])
 
     def second(self) -> Rows:
         """The rows of the next second, its timer row last."""
         until_ns, session = self.exchange.now_ns + SECOND_NS, self.session
         got = self.exchange.advance_buffer(until_ns)
-        parts = [session.receive_buffer(got.data, got.starts, self._arrivals(got.event_ns))]
+        arrivals = self._arrivals(got.event_ns)
+        parts, first = [], 0
+        for boundary_ns, body in self._told:
+            known_ns = boundary_ns + GATHER_NS
+            cut = int(np.searchsorted(arrivals, known_ns))
+            parts.append(
+                session.receive_buffer(got.data, got.starts[first : cut + 1], arrivals[first:cut])
+            )
+            parts.append(session.context(boundary_ns, known_ns, body, known_ns))
+            first = cut
+        self._told.clear()
+        parts.append(session.receive_buffer(got.data, got.starts[first:], arrivals[first:]))
         for request in session.wanted():
             body = self.exchange.depth(request.symbol, request.levels)
             parts.append(session.receive_snapshot(request.symbol, body, request.levels, until_ns))
+        parts += self._polled(until_ns)
         parts.append(session.timer(until_ns))
         rows = self._seen(parts)
         broken = distrust(self.engine, session, until_ns)
         return np.concatenate([rows, self._seen(broken)]) if broken else rows
+
+    def _past(self, at_ns: int) -> list[Rows]:
+        """Page by page, as `actors/rest.py` asks for it."""
+        out = []
+        for first in self._wire.history(self.exchange.symbols, at_ns):
+            wanted: Request | None = first
+            while wanted is not None and (body := self._answer(wanted)) is not None:
+                out.append(self.session.receive_answer(first.kind, first.symbol, body, at_ns))
+                wanted = self._wire.later(wanted, body)
+        return out
+
+    def _answer(self, request: Request) -> bytes | None:
+        query = {name: str(value) for name, value in request.params.items()}
+        return self.exchange.answer(request.path, query, int(request.params.get("limit", 1)))
+
+    def _polled(self, at_ns: int) -> list[Rows]:
+        """What a watcher asks again and again, each request at a second of its own."""
+        out = []
+        for k, request in enumerate(self._polls):
+            if (at_ns // SECOND_NS + k) % int(request.every_s) == 0:
+                body = self._answer(request)
+                if body is not None:
+                    out.append(
+                        self.session.receive_answer(request.kind, request.symbol, body, at_ns)
+                    )
+        return out
 
     def _arrivals(self, event_ns: NDArray[np.int64]) -> NDArray[np.int64]:
         drawn = self._delays.lognormal(np.log(DELAY_MEDIAN_NS), DELAY_SPREAD, len(event_ns))
@@ -74,17 +123,25 @@ class _Backfill:
 
     def _seen(self, parts: Sequence[Rows]) -> Rows:
         rows = np.concatenate(parts)
-        self.engine.feed(rows)
+        for boundary in self.engine.feed(rows):
+            if self._gatherer is not None:
+                at_ns = boundary.boundary_ns
+                self._told.append((at_ns, self._gatherer.alone(at_ns, boundary.bill_inputs)))
         return rows
 
 
 def backfill_simulation(
-    directory: Path, settings: SimulationSettings, seconds: int
-) -> dict[str, Any]:
-    """Record `seconds` of a simulated exchange; says {directory, symbols, rows, seconds}.
+    directory: Path, settings: SimulationSettings, seconds: int,
+    features: FeatureSettings | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Record `seconds` of a simulated exchange; says {directory, symbols, rows, seconds}. All that
+    a watcher hears is in it: bars and, on USD-M, marks, liquidations and metrics too, and context
+    rows where `features` (without them: the whole catalogue) look at what other symbols do.
 
     Raises RecordingError where the directory holds another recording."""
-    run = _Backfill(settings)
+    heard = tuple(s for s in streams_of(settings.market) if s != "aggTrade")
+    settings = settings.model_copy(update={"streams": heard})
+    run = _Backfill(settings, features or FeatureSettings())
     meta = {
         "source": "simulation",
         "market": settings.market,
@@ -122,7 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     changes = {"seed": seed, **({"symbols": flags.symbols} if flags.symbols else {})}
     settings = SimulationSettings.model_validate({**tree.simulation.model_dump(), **changes})
     out = flags.out or tree.paths.under("history", "simulation")
-    done = backfill_simulation(out, settings, flags.seconds or tree.training.history_s)
+    seconds = flags.seconds or tree.training.history_s
+    done = backfill_simulation(out, settings, seconds, tree.features)
     if flags.json:
         json.dump(done, sys.stdout)
     else:

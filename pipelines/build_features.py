@@ -1,8 +1,13 @@
-"""From recordings to a dataset: `python -m pipelines.build_features RECORDING …`.
+"""From rows to a dataset: `python -m pipelines.build_features RECORDING …`, or of a history with
+`--history DIR --symbol BTCUSDT --kind klines --from DAY --to DAY --tier bars`.
 
-Rows go through the very engine that runs live; its vectors become X, and the touch of every row the
-path on which the labels are decided. A row of the dataset is a symbol at a boundary where a verdict
-could have been given: the book SYNCED, the required features warm, the bill known.
+    ray job submit --working-dir . -- python -m pipelines.build_features …
+
+Rows go through the very engine that runs live; its vectors become X, and the path that a position
+would have taken decides the labels. A row of the dataset is a symbol at a boundary where a verdict
+could have been given: the input trusted, the required features warm, the bill known. Symbols and
+days are tasks of Ray (the directory must be one that all nodes share); with `--no-ray` they come
+one after the other. What is there already is not made again.
 """
 
 from __future__ import annotations
@@ -10,95 +15,33 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from foreshock.costs.barrier import barrier_bps
-from foreshock.costs.total import CostSettings, bill
-from foreshock.engine.outcomes import Boundary
-from foreshock.engine.step import Engine
-from foreshock.errors import DatasetError
-from foreshock.features import catalog
-from foreshock.labels.barriers import CENSORED, SURGE, LabelSettings, label_quotes
+from foreshock.costs.total import CostSettings
+from foreshock.errors import ConfigError, DatasetError, ForeshockError
+from foreshock.features.catalog import FeatureSet
+from foreshock.features.settings import FeatureSettings
+from foreshock.labels.barriers import CENSORED, LabelSettings
 from foreshock.labels.overlap import average_uniqueness
-from foreshock.market import ladder as books
 from foreshock.market.clock import SECOND_NS
-from foreshock.market.instruments import Instrument
-from foreshock.market.rows import SYNCED, Rows, as_words
-from foreshock.market.touch import ASK_TICKS, BID_TICKS, TOUCH_WORDS, VALID
 from foreshock.models.dataset import TrainingSet
-from foreshock.settings import load
+from foreshock.settings import Config, load
+from foreshock.stores.archive_plan import series_of
 from foreshock.stores.cold import open_cold
 from foreshock.stores.cold_settings import Stores, cold_directory
 from foreshock.stores.cold_tables import labels_table
-from foreshock.stores.recordings import Recording, open_recording
-from pipelines.datasets import write_dataset
-
-_NEVER_NS: Final = np.iinfo(np.int64).max
-
-Parts = dict[str, list[NDArray[Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Played:
-    """A recording gone through the engine: b boundaries, n symbols, m quotes.
-
-    boundaries   in order
-    quotes       int64 (m, 4): arrival_ns, symbol, bid_ticks, ask_ticks after each row that left a
-                 valid touch, changed or not (the entry is the touch that stands after the latency)
-    """
-
-    boundaries: list[Boundary]
-    quotes: NDArray[np.int64]
-
-
-def play(
-    instruments: Sequence[Instrument], batches: Iterable[Rows], start: bytes | None = None
-) -> Played:
-    """Run the engine over rows, from the beginning or from its snapshot `start`."""
-    engine = Engine(instruments)
-    if start is not None:
-        engine.restore(start)
-    ladder = engine.ladder._replace(
-        **{name: array.copy() for name, array in engine.ladder._asdict().items()}
-    )
-    boundaries: list[Boundary] = []
-    quotes = [np.zeros((0, 4), np.int64)]
-    for rows in batches:
-        boundaries += engine.feed(rows)
-        quotes.append(_touches(rows, ladder))
-    return Played(boundaries, np.concatenate(quotes))
-
-
-def _touches(rows: Rows, ladder: books.Ladder) -> NDArray[np.int64]:
-    words = as_words(rows)
-    touch = np.zeros((len(words), TOUCH_WORDS), np.int64)  # pack rows stay 0, hence not VALID
-    books.scan(words, touch, 0, len(words), _NEVER_NS, ladder)
-    good = touch[:, VALID] == 1
-    return np.stack(
-        [
-            rows["arrival_ns"][good],
-            rows["symbol"][good].astype(np.int64),
-            touch[good, BID_TICKS],
-            touch[good, ASK_TICKS],
-        ],
-        axis=1,
-    )
-
-
-def censored_spans(boundaries: Sequence[Boundary], symbol: int) -> NDArray[np.int64]:
-    """int64 (c, 2): the steps [start, end) at whose either end the book was not SYNCED, or within
-    which a new epoch began."""
-    at_ns = np.array([b.boundary_ns for b in boundaries], np.int64)
-    good = np.array([b.book_state[symbol] for b in boundaries]) == SYNCED
-    epoch = np.array([b.book_epoch[symbol] for b in boundaries])
-    bad = ~good[1:] | ~good[:-1] | (np.diff(epoch) != 0)
-    return np.stack([at_ns[:-1][bad], at_ns[1:][bad]], axis=1)
+from foreshock.stores.recordings import Recording
+from pipelines.dataset_cut import HistorySession, RecordingSession, Session
+from pipelines.dataset_labels import label_steps
+from pipelines.dataset_play import play
+from pipelines.dataset_settings import TIERS, DatasetSettings, Tier
+from pipelines.dataset_store import build_store, clear_work
+from pipelines.datasets import read_dataset
 
 
 def build_dataset(
@@ -107,116 +50,48 @@ def build_dataset(
     costs: CostSettings | None = None,
     *,
     every_s: int = 1,
+    features: FeatureSettings | None = None,
+    tier: Tier = "book",
 ) -> TrainingSet:
-    """The dataset of long surges in `recordings`, ordered by (t0, symbol).
+    """The dataset of long surges in `recordings`, ordered by (t0, symbol), in memory: for a few
+    hours of a few symbols. `pipelines.dataset_store.build_store` makes the same rows of any number.
 
-    labels    `bill_version` is set here, to the version of `costs`
     costs     the bill that moves the barriers; by default that of the recordings' market
-    every_s   keep every so many boundaries: neighbours of one second say nearly the same
+    every_s   keep every so many seconds' boundaries
+    features  which are computed; by default the whole catalogue
 
     Raises DatasetError where recordings differ in source or market, or nothing can be labelled."""
     domains = {(str(r.meta.get("source")), r.instruments[0].market) for r in recordings}
     if len(domains) != 1:
         raise DatasetError(f"recordings of one source and market are needed, got {domains}")
     source, market = domains.pop()
-    costs = CostSettings.for_market(market) if costs is None else costs
-    labels = labels.model_copy(update={"bill_version": costs.version})
-    layout = catalog.layout()
-    required = required_features()
+    settings = DatasetSettings(
+        tier=tier, every_s=every_s, labels=labels, features=features or FeatureSettings(),
+        costs=CostSettings.for_market(market) if costs is None else costs,
+    )  # fmt: skip
     names: dict[str, int] = {}
-    parts: Parts = {}
+    parts: dict[str, list[Any]] = {}
     for recording in recordings:
-        played = play(recording.instruments, recording.rows())
-        if not played.boundaries:
+        played = play(recording.instruments, recording.rows(), settings=settings)
+        if not len(played.at_ns):
             continue
         for s, instrument in enumerate(recording.instruments):
-            found = label_symbol(played, s, instrument.tick_size, labels, costs, every_s)
-            keep = (found["labels"] != CENSORED).any(axis=1)
-            found = {name: array[keep] for name, array in found.items()}
+            arrays = label_steps(played, s, instrument, settings).arrays
+            keep = (arrays["labels"] != CENSORED).any(axis=1)
             number = names.setdefault(instrument.symbol, len(names))
-            found["symbol"] = np.full(len(found["t0_ns"]), number, np.int32)
-            for name, array in found.items():
-                parts.setdefault(name, []).append(array)
+            arrays["symbol"] = np.full(len(keep), number, np.int32)
+            for name in set(arrays) - {"mfe_bps", "mae_bps"}:
+                parts.setdefault(name, []).append(arrays[name][keep])
     if not sum(map(len, parts.get("t0_ns", []))):
         raise DatasetError("no boundary of these recordings can be labelled: they are too short")
-    arrays: dict[str, Any] = {name: np.concatenate(each) for name, each in parts.items()}
-    manifest = {
-        "feature_names": list(layout.names),
-        "required_features": required,
-        "layout_fingerprint": layout.fingerprint,
-        "label_fingerprint": labels.fingerprint,
-        "label_settings": labels.model_dump(mode="json"),
-        "bill_version": costs.version,
-        "horizons_s": list(labels.horizons_s),
-        "domain": {"source": source, "market": market, "tier": "book"},
-    }
-    weights = np.mean(
-        [
-            average_uniqueness(arrays["t0_ns"], t1_ns, arrays["symbol"], SECOND_NS)
-            for t1_ns in arrays["t1_ns"].T
-        ],
-        axis=0,
-    )
-    made = TrainingSet(
-        symbols=tuple(names), manifest=manifest, weights=weights.astype(np.float32), **arrays
-    )
-    return made.in_order().check()
-
-
-def required_features() -> list[str]:
-    """Those that must be warm before a vector may be scored."""
-    return [s.name for s in catalog.layout() if s.warmup_s <= catalog.REQUIRED_WARMUP_S]
-
-
-def label_symbol(
-    played: Played,
-    s: int,
-    tick_size: float,
-    labels: LabelSettings,
-    costs: CostSettings,
-    every_s: int = 1,
-) -> dict[str, NDArray[Any]]:
-    """The arrays of one symbol's rows, `symbol` aside: one for each boundary where a verdict could
-    have been given, those whose labels are all censored included."""
-    required = np.flatnonzero(np.isin(catalog.layout().names, required_features()))
-    boundaries = played.boundaries
-    t0_ns = np.array([b.boundary_ns for b in boundaries], np.int64)
-    horizons = np.array(labels.horizons_s, np.float64)
-    vectors = np.array([b.vectors[s] for b in boundaries], np.float32)
-    inputs = np.array([b.bill_inputs[s] for b in boundaries])
-    scored = np.array([b.warm[s][required].all() for b in boundaries], np.bool_)
-    scored &= np.array([b.book_state[s] for b in boundaries], np.int64) == SYNCED
-    scored &= t0_ns // SECOND_NS % every_s == 0
-    bills = bill(inputs, costs, horizons)["total_bps"]
-    far, near = barrier_bps(inputs["volatility_1s"][:, None], horizons, bills, labels)
-    quotes = played.quotes[played.quotes[:, 1] == s]
-    made = [
-        label_quotes(
-            t0_ns,
-            np.ascontiguousarray(far[:, h]),
-            np.ascontiguousarray(near[:, h]),
-            quotes[:, 0].copy(),
-            quotes[:, 2] * tick_size,
-            quotes[:, 3] * tick_size,
-            horizon_s=horizon_s,
-            latency_ms=labels.latency_ms,
-            valid=scored,
-            censor_spans_ns=censored_spans(boundaries, s),
-            data_end_ns=int(t0_ns[-1]),
-        )
-        for h, horizon_s in enumerate(labels.horizons_s)
+    found: dict[str, Any] = {name: np.concatenate(each) for name, each in parts.items()}
+    unique = [
+        average_uniqueness(found["t0_ns"], t1_ns, found["symbol"], SECOND_NS)
+        for t1_ns in found["t1_ns"].T
     ]
-    label = np.stack([m.label for m in made], axis=1)
-    return {
-        "X": vectors[scored],
-        "labels": label[scored],
-        "t0_ns": t0_ns[scored],
-        "t1_ns": np.stack([m.t1_ns for m in made], axis=1)[scored],
-        "outcome_bps": np.stack([m.outcome_bps for m in made], axis=1)[scored].astype(np.float32),
-        "bill_bps": bills[scored].astype(np.float32),
-        "far_bps": far[scored].astype(np.float32),
-        "near_bps": near[scored].astype(np.float32),
-    }
+    found["weights"] = np.mean(unique, axis=0).astype(np.float32)
+    made = TrainingSet(symbols=tuple(names), manifest=settings.manifest(source, market), **found)
+    return made.in_order().check()
 
 
 def keep_labels(made: TrainingSet, stores: Stores, var_dir: Path) -> int:
@@ -231,47 +106,108 @@ def keep_labels(made: TrainingSet, stores: Stores, var_dir: Path) -> int:
     return kept
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="pipelines.build_features")
-    parser.add_argument(
-        "recordings", type=Path, nargs="*", help="default: all of <var_dir>/history"
-    )
-    parser.add_argument("--out", type=Path, help="default: <var_dir>/datasets/history")
-    parser.add_argument("--horizons", help="seconds, ascending, as 60,300; default: labels")
-    parser.add_argument(
-        "--every", type=int, default=1, help="keep a boundary every so many seconds"
-    )
-    parser.add_argument("--cold", action="store_true", help="labels into the cold store too")
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    flags = parser.parse_args(arguments)
-    tree = load().tree
-    paths = tree.paths
-    found = paths.under("history").glob("*/manifest.json")
+def settings_of(flags: argparse.Namespace, tree: Config) -> DatasetSettings:
+    """What the command line asks for on top of the configuration. Raises ConfigError."""
+    labels = tree.labels.model_dump()
+    if flags.horizons:
+        labels["horizons_s"] = [int(text) for text in flags.horizons.split(",")]
+    features = FeatureSet(tree.features).reduced(flags.feature or ["*"])
+    given = {
+        "tier": flags.tier, "side": -1 if flags.side == "short" else 1, "every_s": flags.every,
+        "half_spread_bps": flags.half_spread_bps, "labels": labels,
+        "features": features.settings.model_dump(),
+        "costs": tree.costs.model_dump(),
+    }  # fmt: skip
+    try:
+        return DatasetSettings.model_validate({k: v for k, v in given.items() if v is not None})
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def sessions_of(flags: argparse.Namespace, tree: Config) -> list[Session]:
+    """The sources that the command line names. Raises ConfigError where it names none."""
+    if flags.symbol:
+        first = date.fromisoformat(getattr(flags, "from"))
+        series = series_of(
+            flags.market or tree.venue.market, flags.kind or ["klines"], flags.symbol, "1m"
+        )
+        step_ns = DatasetSettings.model_construct(tier=flags.tier).step_ns
+        return [
+            HistorySession(
+                str((flags.history or tree.paths.under("history")).resolve()), tuple(series),
+                first.isoformat(), date.fromisoformat(flags.to or str(first)).isoformat(),
+                tree.history.delays, tree.history.seed, step_ns,
+            )
+        ]  # fmt: skip
+    found = tree.paths.under("history").glob("*/manifest.json")
     given = flags.recordings or sorted(path.parent for path in found)
     if not given:
-        parser.error("no recording is given and none lies in the history; run backfill_history")
-    labels = tree.labels
-    if flags.horizons:
-        horizons_s = [int(text) for text in flags.horizons.split(",")]
-        labels = LabelSettings.model_validate({**labels.model_dump(), "horizons_s": horizons_s})
-    recordings = [open_recording(path) for path in given]
-    made = build_dataset(recordings, labels, tree.costs, every_s=flags.every)
-    out = write_dataset(flags.out or paths.under("datasets", "history"), made, replace=True)
-    if flags.cold:
-        keep_labels(made, tree.stores, paths.under())
-    counts = (made.labels == SURGE).sum(axis=0).tolist()
-    surges = {str(h): count for h, count in zip(made.horizons_s, counts, strict=True)}
-    done = {
-        "directory": str(out),
-        "rows": len(made),
-        "symbols": len(made.symbols),
-        "surges": surges,
-    }
+        raise ConfigError(
+            "no recording is given and none lies in the history; run backfill_history"
+        )
+    return [RecordingSession(str(Path(path).resolve())) for path in given]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, prog="pipelines.build_features")
+    add = parser.add_argument
+    add("recordings", type=Path, nargs="*", help="default: all of <var_dir>/history")
+    add("--out", type=Path, help="default: <var_dir>/datasets/history")
+    add("--tier", choices=TIERS, default="book", help="what the labels are judged on")
+    add("--side", choices=("long", "short"), default="long")
+    add("--horizons", help="seconds, ascending, as 60,300; default: labels")
+    add("--every", type=int, default=1, help="keep the boundaries of every so many seconds")
+    add("--half-spread-bps", type=float, help="assumed on tape and bars; default: 1")
+    add("--feature", action="append", help="name with *; families with none are left out")
+    add("--symbol", action="append", help="of the history instead of a recording; may come often")
+    add("--history", type=Path, help="default: <var_dir>/history")
+    add("--market", help="of the history; default: venue.market")
+    add("--kind", action="append", help="of the history, may come often; default: klines")
+    add("--from", metavar="DAY", help="first day of the history, UTC")
+    add("--to", metavar="DAY", help="last day, UTC; default: the first")
+    add("--no-ray", action="store_true", help="one after the other in this process")
+    add("--parallel", type=int, help="tasks at the same time; default: the cluster's cores")
+    add("--tidy", action="store_true", help="remove what only a later build would use")
+    add("--cold", action="store_true", help="labels into the cold store too")
+    add("--json", action="store_true", help="one JSON document on stdout")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = _parser()
+    flags = parser.parse_args(arguments)
+    if flags.symbol and not getattr(flags, "from"):
+        parser.error("--symbol asks for --from")
+    try:
+        tree = load().tree
+        sessions = sessions_of(flags, tree)
+        built = build_store(
+            flags.out or tree.paths.under("datasets", "history"),
+            sessions,
+            settings_of(flags, tree),
+            use_ray=not flags.no_ray,
+            parallel=flags.parallel,
+            show=not flags.json,
+        )
+        if flags.tidy:
+            clear_work(built.directory)
+        if flags.cold:
+            keep_labels(read_dataset(built.directory), tree.stores, tree.paths.under())
+    except (ConfigError, ValueError) as error:
+        print(f"build_features: {error}", file=sys.stderr)
+        return 2
+    except ForeshockError as error:
+        print(f"build_features: {error}", file=sys.stderr)
+        return 1
+    done = built.as_dict()
     if flags.json:
         json.dump(done, sys.stdout)
     else:
-        print(f"{len(made)} rows of {len(made.symbols)} symbols, surges {surges}: {out}")
+        print(
+            f"{done['rows']} rows of {done['symbols']} symbols, surges {done['surges']}, "
+            f"{done['parts']['made']} of {done['parts']['all']} parts made: {done['directory']}"
+        )
     return 0
 
 

@@ -1,11 +1,13 @@
-"""Training sets on disk: a directory of Parquet files, one a day, and a manifest.
+"""Training sets on disk: a directory of Parquet files by symbol and day, and a manifest.
 
-    DIR/manifest.json                   what the columns mean, symbols, rows, fingerprint
-    DIR/day=2024-07-18/rows.parquet     symbol, t0_ns, weight?, one column a feature, and for each
-                                        horizon h label_h, t1_ns_h, outcome_bps_h, bill_bps_h,
-                                        far_bps_h, near_bps_h; ordered by (t0_ns, symbol)
+    DIR/manifest.json    what the columns mean; symbols, rows, parts; from `build_features` gaps,
+                         epochs, balance too
+    DIR/symbol=BTCUSDT/day=2024-07-18/<part>.parquet
+                         t0_ns, weight?, one column f_<name> a feature, and for each horizon h
+                         labels_h, t1_ns_h, outcome_bps_h, bill_bps_h, far_bps_h, near_bps_h (and
+                         mfe_bps_h, mae_bps_h where they were measured); ordered by t0_ns
 
-The directory appears whole, by a rename, or not at all.
+What Parquet calls hive partitions: DuckDB, Spark and `ray.data` read it as it lies.
 """
 
 from __future__ import annotations
@@ -14,24 +16,34 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from foreshock.errors import DatasetError
 from foreshock.market.clock import SECOND_NS
 from foreshock.models.dataset import TrainingSet
+from foreshock.stores.files import whole_file
 
 MANIFEST = "manifest.json"
 PER_HORIZON = ("labels", "t1_ns", "outcome_bps", "bill_bps", "far_bps", "near_bps")
 DAY_NS = 86_400 * SECOND_NS
 
 
+def part_path(symbol: str, day: int, name: str) -> str:
+    """Where the rows of a symbol and day lie, relative to the dataset."""
+    return f"symbol={symbol}/day={np.datetime64(day, 'D')}/{name}.parquet"
+
+
 def write_dataset(directory: Path, data: TrainingSet, *, replace: bool = False) -> Path:
-    """Check `data`, write it in order of (t0, symbol) and return the directory.
+    """Check `data`, write it and return the directory, which appears whole, by a rename, or not at
+    all.
 
     The same data give the same bytes. Raises DatasetError on data that must not be trained on, and
     where `directory` exists unless `replace`.
@@ -42,20 +54,19 @@ def write_dataset(directory: Path, data: TrainingSet, *, replace: bool = False) 
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        table, days = _table(data), data.t0_ns // DAY_NS
-        for day in np.unique(days):
-            first, stop = np.searchsorted(days, [day, day + 1])
-            folder = temporary / f"day={np.datetime64(int(day), 'D')}"
-            folder.mkdir()
-            part = table.slice(int(first), int(stop - first))
-            pq.write_table(part, folder / "rows.parquet", compression="zstd")
-        manifest = {
-            "manifest": dict(data.manifest),
-            "symbols": list(data.symbols),
-            "rows": len(data),
-            "fingerprint": data.fingerprint,
-        }
-        (temporary / MANIFEST).write_text(json.dumps(manifest, sort_keys=True, indent=2) + "\n")
+        parts: dict[str, int] = {}
+        days = data.t0_ns // DAY_NS
+        for number, symbol in enumerate(data.symbols):
+            mine = np.flatnonzero(data.symbol == number)
+            for day in np.unique(days[mine]).tolist():
+                rows = mine[days[mine] == day]
+                arrays = {name: array[rows] for name, array in data.arrays().items()}
+                path = part_path(symbol, day, "rows")
+                (temporary / path).parent.mkdir(parents=True)
+                table = table_of(arrays, data.feature_names, data.horizons_s)
+                pq.write_table(table, temporary / path, compression="zstd")
+                parts[path] = len(rows)
+        write_manifest(temporary, data.manifest, data.symbols, parts)
         temporary.chmod(0o755)
         if directory.exists():
             shutil.rmtree(directory)
@@ -65,56 +76,121 @@ def write_dataset(directory: Path, data: TrainingSet, *, replace: bool = False) 
     return directory
 
 
-def read_dataset(directory: Path) -> TrainingSet:
-    """Read what `write_dataset` wrote, and check it. Raises DatasetError where a file is missing,
-    damaged, or not the one that the manifest tells of."""
+def write_manifest(
+    directory: Path, manifest: Mapping[str, Any], symbols: Sequence[str],
+    parts: Mapping[str, int], **more: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Write DIR/manifest.json of the `parts` (path → rows) that lie there; says what it holds. Its
+    fingerprint is of the manifest and of every part's bytes."""
+    body = {
+        "manifest": dict(manifest),
+        "symbols": list(symbols),
+        "rows": sum(parts.values()),
+        "parts": dict(sorted(parts.items())),
+        "fingerprint": _fingerprint(directory, manifest, symbols, parts),
+        **more,
+    }
+    with whole_file(directory / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(body, sort_keys=True, indent=2) + "\n")
+    return body
+
+
+def _fingerprint(
+    directory: Path, manifest: Mapping[str, Any], symbols: Sequence[str], parts: Iterable[str]
+) -> str:
+    digest = sha256(json.dumps([dict(manifest), list(symbols)], sort_keys=True).encode())
+    for path in sorted(parts):
+        digest.update(path.encode() + (directory / path).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """DIR/manifest.json. Raises DatasetError where it is missing or no manifest."""
     try:
-        body = json.loads((directory / MANIFEST).read_text())
-        files = sorted(directory.glob("day=*/rows.parquet"))
-        tables = [pq.ParquetFile(file).read(use_threads=False) for file in files]
-        if not tables:
-            raise DatasetError(f"{directory} holds no rows")
-        data = _training_set(pa.concat_tables(tables), body["manifest"], tuple(body["symbols"]))
-        rows, fingerprint = body["rows"], body["fingerprint"]
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        body: dict[str, Any] = json.loads((directory / MANIFEST).read_text())
+        missing = {"manifest", "symbols", "rows", "parts", "fingerprint"} - set(body)
+    except (OSError, ValueError, TypeError) as error:
         raise DatasetError(f"{directory} is no readable dataset: {error!r}") from error
-    if len(data) != rows or data.fingerprint != fingerprint:
-        raise DatasetError(
-            f"{directory} holds {len(data)} rows with fingerprint {data.fingerprint}, the manifest "
-            f"tells of {rows} with {fingerprint}"
-        )
-    return data.check()
+    if missing:
+        raise DatasetError(f"{directory} is no readable dataset: its manifest lacks {missing}")
+    return body
 
 
-def _table(data: TrainingSet) -> pa.Table:
-    columns: dict[str, Any] = {"symbol": data.symbol, "t0_ns": data.t0_ns}
-    if data.weights is not None:
-        columns["weight"] = data.weights
-    for column, name in enumerate(data.feature_names):
-        columns[f"f_{name}"] = np.ascontiguousarray(data.X[:, column])
-    for field in PER_HORIZON:
-        for column, horizon in enumerate(data.horizons_s):
-            values = getattr(data, field)[:, column]
-            columns[f"{field}_{horizon}"] = np.ascontiguousarray(values)
+def files_of(directory: Path, symbols: Iterable[str] | None = None) -> list[Path]:
+    """The Parquet files of a dataset, of some symbols or all: what `ray.data.read_parquet` or any
+    other reader is handed, with hive partitions `symbol` and `day`. Raises DatasetError."""
+    body = read_manifest(directory)
+    wanted = set(body["symbols"] if symbols is None else symbols)
+    unknown = sorted(wanted - set(body["symbols"]))
+    if unknown:
+        raise DatasetError(f"{directory} holds no {unknown}")
+    return [directory / path for path in body["parts"] if _symbol_of(path) in wanted]
+
+
+def read_dataset(directory: Path, symbols: Iterable[str] | None = None) -> TrainingSet:
+    """Read a dataset, or some symbols of it, into memory, and check it. Raises DatasetError where a
+    file is missing, damaged, or not the one that the manifest tells of."""
+    body = read_manifest(directory)
+    names: tuple[str, ...] = tuple(body["symbols"])
+    parts: list[dict[str, NDArray[Any]]] = []
+    for file in files_of(directory, symbols):
+        path = file.relative_to(directory).as_posix()
+        try:
+            table = pq.ParquetFile(file).read(use_threads=False)
+            found = _arrays(table, body["manifest"])
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            raise DatasetError(f"{directory} is no readable dataset: {error!r}") from error
+        if len(table) != body["parts"][path]:
+            raise DatasetError(
+                f"{file} holds {len(table)} rows, the manifest tells of {body['parts'][path]}"
+            )
+        number = names.index(_symbol_of(path))
+        parts.append({**found, "symbol": np.full(len(table), number, np.int32)})
+    if not sum(len(part["t0_ns"]) for part in parts):
+        raise DatasetError(f"{directory} holds no rows")
+    told = (body["manifest"], names, body["parts"])
+    if symbols is None and _fingerprint(directory, *told) != body["fingerprint"]:
+        raise DatasetError(f"{directory} holds other bytes than its manifest tells of")
+    arrays: dict[str, Any] = {
+        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }
+    data = TrainingSet(symbols=names, manifest=body["manifest"], **arrays)
+    return data.in_order().check()
+
+
+def table_of(
+    arrays: Mapping[str, NDArray[Any]], features: Sequence[str], horizons_s: Sequence[int],
+    extra: Sequence[str] = (),
+) -> pa.Table:  # fmt: skip
+    """The table of one symbol's rows, from the fields of a TrainingSet; `extra` fields have a
+    column for each horizon too."""
+    columns: dict[str, Any] = {"t0_ns": arrays["t0_ns"]}
+    if "weights" in arrays:
+        columns["weight"] = arrays["weights"]
+    for column, name in enumerate(features):
+        columns[f"f_{name}"] = np.ascontiguousarray(arrays["X"][:, column])
+    for field in (*PER_HORIZON, *extra):
+        for column, horizon in enumerate(horizons_s):
+            columns[f"{field}_{horizon}"] = np.ascontiguousarray(arrays[field][:, column])
     return pa.table(columns)
 
 
-def _training_set(
-    table: pa.Table, manifest: dict[str, Any], symbols: tuple[str, ...]
-) -> TrainingSet:
-    def column(name: str) -> np.ndarray[Any, Any]:
+def _arrays(table: pa.Table, manifest: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    def column(name: str) -> NDArray[Any]:
         return np.ascontiguousarray(table.column(name).to_numpy())
 
-    def matrix(prefix: str, names: list[Any]) -> np.ndarray[Any, Any]:
+    def matrix(prefix: str, names: list[Any]) -> NDArray[Any]:
         return np.stack([column(f"{prefix}_{name}") for name in names], axis=1)
 
-    horizons = list(manifest["horizons_s"])
-    return TrainingSet(
-        X=matrix("f", list(manifest["feature_names"])),
-        t0_ns=column("t0_ns"),
-        symbol=column("symbol"),
-        symbols=symbols,
-        manifest=manifest,
-        weights=column("weight") if "weight" in table.column_names else None,
-        **{field: matrix(field, horizons) for field in PER_HORIZON},
-    )
+    found = {
+        "X": matrix("f", list(manifest["feature_names"])),
+        "t0_ns": column("t0_ns"),
+        **{field: matrix(field, list(manifest["horizons_s"])) for field in PER_HORIZON},
+    }
+    if "weight" in table.column_names:
+        found["weights"] = column("weight")
+    return found
+
+
+def _symbol_of(path: str) -> str:
+    return path.partition("/")[0].removeprefix("symbol=")

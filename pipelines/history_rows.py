@@ -15,7 +15,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from foreshock.engine.step import Engine
 from foreshock.errors import ConfigError, ForeshockError
+from foreshock.features.settings import FeatureSettings
+from foreshock.replay.context import with_context
 from foreshock.settings import load
 from foreshock.stores.archive_delays import recorded
 from foreshock.stores.archive_input import ArchiveInput
@@ -33,9 +36,11 @@ def record_history(
     *,
     delays: str,
     seed: int,
+    features: FeatureSettings | None = None,
 ) -> dict[str, Any]:
-    """Write the recording; says {directory, symbols, rows, batches}. Raises ArchiveError where the
-    series do not go together, RecordingError where `out` holds another recording."""
+    """Write the recording; says {directory, symbols, rows, batches}. Where `features` look at what
+    other symbols do, context rows are made of the tapes. Raises ArchiveError where the series do
+    not go together, RecordingError where `out` holds another recording."""
     market = series[0].market
     source = ArchiveInput(history, series, first, last, recorded(delays, market), seed)
     meta = {
@@ -48,8 +53,12 @@ def record_history(
         "days": [first.isoformat(), last.isoformat()],
     }
     writer = RecordingWriter(out, source.instruments, meta)
+    made = source.rows()
+    if features is not None and "context" in features.families:
+        engine = Engine(source.instruments, FeatureSettings(families=("context",)))
+        made = with_context(made, engine, features.context.gathered)
     rows = batches = 0
-    for batch in source.rows():
+    for batch in made:
         writer.write(batch)
         rows, batches = rows + len(batch), batches + 1
     writer.close()
@@ -84,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flags.out,
             delays=flags.delays or tree.history.delays,
             seed=tree.history.seed if flags.seed is None else flags.seed,
+            features=tree.features,
         )
     except (ConfigError, ValueError) as error:
         print(f"history_rows: {error}", file=sys.stderr)

@@ -125,7 +125,7 @@ def main(given: Sequence[str] | None = None) -> int:
         training = load(files=arguments.config).tree.training
         settings = TrainingSettings(walk=training.walk_forward)
         report = tune(
-            read_dataset(arguments.dataset),
+            read_dataset(arguments.dataset).with_features(training.features),
             arguments.out,
             settings=settings,
             base=BoostedSettings(seed=training.seed),

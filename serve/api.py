@@ -20,16 +20,18 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 import foreshock
 from foreshock.errors import ModelError
+from foreshock.features import catalog
+from foreshock.features.vector import Layout
 from foreshock.market.clock import MS_NS
 from serve import docs_page, metrics
 from serve.board import Reader, find_symbol
 from serve.envelope import CODES, DoorError, answer
-from serve.predictions import as_matrix, misfit, prediction, scored, summary
+from serve.predictions import as_matrix, features, misfit, prediction, scored, summary
 from serve.requests import PredictRequest, invalid, read_body
 from serve.scorer import Scores
 from serve.settings import ServeSettings
 
-Score = Callable[[NDArray[np.float32]], Awaitable[Scores]]
+Score = Callable[[NDArray[np.float32], str], Awaitable[Scores]]
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     404: {"description": "unknown_symbol, with the nearest names."},
@@ -62,7 +64,9 @@ class Doors:
         score: Score | None,
         symbols: Sequence[str],
         now_ns: Callable[[], int],
+        layout: Layout,
     ) -> None:
+        self._layout = layout
         self._reader, self._settings, self._score = reader, settings, score
         self._symbols, self._now_ns = tuple(symbols), now_ns
 
@@ -75,7 +79,9 @@ class Doors:
         reader = self._reader
         verdicts = reader.verdicts()
         name = find_symbol(symbol, verdicts if symbol in verdicts else self._watched())
-        return prediction(name, verdicts, reader.market(), self._settings, self._now_ns())
+        return prediction(
+            name, verdicts, reader.market(), self._settings, self._now_ns(), self._layout
+        )
 
     async def predict_one(self, symbol: SymbolQuery) -> Response:
         """The latest probabilities of a symbol by horizon, their age, and the bill."""
@@ -118,7 +124,7 @@ class Doors:
         matrix = as_matrix(rows)
         seconds = self._settings.cold_score_budget_ms / 1_000
         try:
-            scores = await asyncio.wait_for(self._score(matrix), seconds)
+            scores = await asyncio.wait_for(self._score(matrix, fingerprint), seconds)
         except TimeoutError as error:
             why = f"no scores within {seconds:g} s"
             raise DoorError(503, "scorer_down", why, retry_after_seconds=1.0) from error
@@ -152,6 +158,13 @@ class Doors:
             for symbol in self._watched()
         ]
         return answer({"symbols": lines, "count": len(lines)})
+
+    async def features(self) -> Response:
+        """The columns of the watchers' vectors, explained, and which of them have a value now."""
+        facts = self._reader.facts()
+        known = facts.get("known", {})
+        symbols = sum(watcher["symbols"] for watcher in facts.get("watchers", {}).values())
+        return answer(features(self._layout, known, symbols))
 
     async def health(self) -> Response:
         """200 while verdicts come, 503 where the store is down. `status` says ok, or idle where no
@@ -190,7 +203,7 @@ class Doors:
                 "stores": stores,
                 "books": states,
                 "model": facts.get("model"),
-                "gate": {name: facts[name] for name in facts if name != "model"},
+                "gate": {name: facts[name] for name in facts if name not in ("model", "known")},
             }
         )
 
@@ -211,15 +224,17 @@ def create_api(
     score: Score | None = None,
     symbols: Sequence[str] = (),
     now_ns: Callable[[], int] = time.time_ns,
+    layout: Layout | None = None,
 ) -> FastAPI:
     """The application.
 
     reader    what it answers from
     score     the scorer's method, for vectors that clients bring; None refuses them
     symbols   configured pairs, so that one without a verdict is not_warm and not unknown
+    layout    of the watchers' vectors; without it the whole catalogue
     """
     settings = settings or ServeSettings()
-    doors = Doors(reader, settings, score, symbols, now_ns)
+    doors = Doors(reader, settings, score, symbols, now_ns, layout or catalog.layout())
     app = FastAPI(
         title="foreshock",
         version=foreshock.__version__,
@@ -253,6 +268,7 @@ def _data(doors: Doors) -> APIRouter:
     add("/predictions/{symbol:path}", doors.prediction_of, summary="Prediction", responses=got)
     add("/signals", doors.signals, summary="Signals", responses=_JSON)
     add("/symbols", doors.symbols, summary="Watched symbols", responses=_JSON)
+    add("/features", doors.features, summary="Features of a vector", responses=_JSON)
     return router
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
+from foreshock.features.catalog import layout
 from foreshock.stores.hot import RedisHot
 from foreshock.stores.ledger import Ledger
 from serve.api import create_api
@@ -30,7 +31,11 @@ class ApiReplica:
         spill = None if wiring.spill_dir is None else wiring.spill_dir.parent
         self._board = Board(hot, lambda: Ledger(wiring.ledger), cold_spill=spill)
         self._application = create_api(
-            self._board, settings, score=score_of(scorer), symbols=wiring.symbols
+            self._board,
+            settings,
+            score=score_of(scorer),
+            symbols=wiring.symbols,
+            layout=layout(wiring.features),
         )
 
     def __serve_build_asgi_app__(self) -> Any:

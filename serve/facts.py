@@ -39,6 +39,7 @@ class GateFacts:
     total    arrival of the row that closed the boundary → verdicts published (live input only)
     inside   message received → verdicts published
     scoring  scorer called → scores there
+    known    by watcher: how many of its symbols had a value at the last boundary, by column
     """
 
     started_ns: int
@@ -51,6 +52,7 @@ class GateFacts:
     store_failures: int = 0
     model: dict[str, Any] | None = None
     watchers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    known: dict[str, list[int]] = field(default_factory=dict)
 
     def to_bytes(self, ledger: dict[str, int]) -> bytes:
         """JSON for the hot store."""
@@ -68,6 +70,7 @@ class GateFacts:
                 "store_failures": self.store_failures,
                 "model": self.model,
                 "watchers": self.watchers,
+                "known": self.known,
                 "ledger": ledger,
             }
         )

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from foreshock.engine.message import BoundaryMessage
 from foreshock.errors import ForeshockError, StoreError
-from foreshock.features import catalog
+from foreshock.features.catalog import is_required
+from foreshock.features.vector import Layout
 from foreshock.market.clock import MS_NS, SECOND_NS, Clock
 from foreshock.market.rows import STATE_NAMES
 from foreshock.models.base import Domain
@@ -50,7 +51,7 @@ _PRICES: Final = (
     "funding_rate",
 )  # fmt: skip
 
-Score = Callable[[NDArray[np.float32]], Awaitable[Scores]]
+Score = Callable[[NDArray[np.float32], str], Awaitable[Scores]]
 
 
 class Gate:
@@ -59,6 +60,7 @@ class Gate:
     score      the scorer's method, awaited once a message
     hot        where verdicts go
     outbox     where signals go on their way to the ledger; None keeps no ledger
+    layout     of the watchers' vectors
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Gate:
         outbox: Outbox | None,
         settings: ServeSettings,
         gate: GateSettings,
+        layout: Layout,
         clock: Clock | None = None,
     ) -> None:
         self._score, self._hot, self._outbox = score, hot, outbox
@@ -79,7 +82,8 @@ class Gate:
         self._unsent: list[dict[str, Any]] = []
         self._priced: set[str] = set()
         self._turn = asyncio.Lock()
-        self._layout = catalog.layout()
+        self._layout, self._fingerprint = layout, layout.fingerprint
+        self._must_be_warm = np.array([is_required(spec) for spec in layout], np.bool_)
         self._facts = GateFacts(self._clock.now_ns())
 
     async def judge(self, message: BoundaryMessage) -> dict[str, Any]:
@@ -108,7 +112,7 @@ class Gate:
     ) -> tuple[NDArray[np.float32] | None, ModelFacts | None, str | None]:
         """Scores in time and the model that gave them; or None, the last model that was known and
         why there are none. Never raises what the scorer raises."""
-        matrix = message.boundary.vectors
+        matrix, wanted = message.boundary.vectors, message.layout_fingerprint or self._fingerprint
         budget_ms = (
             self._settings.score_budget_ms
             if self._scored_once
@@ -117,7 +121,7 @@ class Gate:
         started = time.perf_counter_ns()
         try:
             scores, model, fingerprint = await asyncio.wait_for(
-                self._score(matrix), budget_ms / 1_000
+                self._score(matrix, wanted), budget_ms / 1_000
             )
         except TimeoutError:
             self._facts.scorer_failures["slow"] += 1
@@ -128,8 +132,7 @@ class Gate:
         self._scored_once = True
         self._facts.scoring.observe((time.perf_counter_ns() - started) / MS_NS)
         self._know(model, fingerprint)
-        wanted = message.layout_fingerprint or self._layout.fingerprint
-        if scores is not None and fingerprint != wanted:
+        if scores is None and model is not None:
             self._facts.scorer_failures["layout"] += 1
             why = f"the model was trained on layout {fingerprint}, vectors are of {wanted}"
             return None, model, why
@@ -265,8 +268,8 @@ class Gate:
         model = self._model
         if model is not None and model.required is not None and len(model.required) == width:
             return model.required
-        needed = [spec.warmup_s <= catalog.REQUIRED_WARMUP_S for spec in self._layout]
-        return np.array(needed) if len(needed) == width else np.ones(width, np.bool_)
+        known = len(self._must_be_warm) == width
+        return self._must_be_warm if known else np.ones(width, np.bool_)
 
     def _count(self, message: BoundaryMessage, verdicts: Sequence[Verdict]) -> None:
         self._facts.boundaries += 1
@@ -277,6 +280,9 @@ class Gate:
             "received_ns": self._clock.now_ns(),
             "health": dict(message.health),
         }
+        known = np.count_nonzero(np.isfinite(message.boundary.vectors), axis=0)
+        if len(known) == len(self._layout):
+            self._facts.known[message.watcher] = known.tolist()
 
     def _restore(self) -> PolicyState:
         """The state that the last gate left; signals of the stream go to the ledger once more."""

@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from foreshock.engine.message import BoundaryMessage
 from foreshock.errors import ModelError
+from foreshock.features.catalog import layout
 from foreshock.models.artifact import load_card
 from foreshock.stores.hot import RedisHot
 from foreshock.stores.ledger import Ledger
@@ -52,7 +53,9 @@ class GateReplica:
             partial(_keep_models, wiring.registry_dir),
         )
         hot = RedisHot(wiring.redis_url, prefix=wiring.prefix, timeout_s=settings.store_timeout_s)
-        self._gate = Gate(score_of(scorer), hot, outbox, settings, wiring.gate)
+        self._gate = Gate(
+            score_of(scorer), hot, outbox, settings, wiring.gate, layout(wiring.features)
+        )
 
     async def judge(self, message: BoundaryMessage) -> dict[str, Any]:
         """See `serve.gate.Gate.judge`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from foreshock.errors import ModelError
 from foreshock.features import catalog
+from foreshock.features.vector import Layout
 from foreshock.market.clock import MS_NS
 from serve.envelope import DoorError
 from serve.scorer import Scores
@@ -23,7 +25,6 @@ _SHOWN: Final = (
     "utility_bps", "far_bps", "near_bps", "bill", "bill_version", "mid", "model_version", "domain",
     "book_state", "book_epoch", "tape_epoch", "id",
 )  # fmt: skip
-_WARMUP_S: Final = {spec.name: spec.warmup_s for spec in catalog.specs()}
 _BOOK_RETRY_S: Final = 5.0
 
 
@@ -38,6 +39,7 @@ def prediction(
     market: Mapping[str, Json],
     settings: ServeSettings,
     now_ns: int,
+    layout: Layout,
 ) -> Json:
     """The latest scored state of a watched symbol.
 
@@ -51,7 +53,10 @@ def prediction(
             f"{symbol} is watched, and no boundary of it was judged yet",
             reason="cold",
             retry_after_seconds=float(catalog.REQUIRED_WARMUP_S),
-            details={"symbol": symbol, "missing": list(_required_names())},
+            details={
+                "symbol": symbol,
+                "missing": [spec.name for spec in layout if catalog.is_required(spec)],
+            },
         )
     age = age_ms(verdict, now_ns)
     if age > settings.refuse_after_s * 1_000:
@@ -63,7 +68,7 @@ def prediction(
             details={"symbol": symbol, "age_ms": age},
         )
     if verdict["probabilities"] is None:
-        raise _unscored(verdict, market.get(symbol, {}), age)
+        raise _unscored(verdict, market.get(symbol, {}), age, layout)
     horizons = [str(horizon) for horizon in verdict["horizons_s"]]
     return {
         **{name: verdict.get(name) for name in _SHOWN},
@@ -73,7 +78,7 @@ def prediction(
     }
 
 
-def _unscored(verdict: Json, state: Json, age: float) -> DoorError:
+def _unscored(verdict: Json, state: Json, age: float, layout: Layout) -> DoorError:
     symbol, reason = verdict["symbol"], verdict["reason"]
     details = {
         "symbol": symbol,
@@ -87,7 +92,8 @@ def _unscored(verdict: Json, state: Json, age: float) -> DoorError:
     if reason == "cold":
         missing = state.get("missing", [])
         code, details["missing"] = "not_warm", missing
-        retry_s = float(max((_WARMUP_S.get(name, 1) for name in missing), default=1))
+        waits_s = [spec.warmup_s for spec in layout if spec.name in missing]
+        retry_s = float(max(waits_s, default=1))
     elif reason in ("book_resyncing", "book_stale"):
         retry_s = _BOOK_RETRY_S
     return DoorError(
@@ -100,8 +106,23 @@ def _unscored(verdict: Json, state: Json, age: float) -> DoorError:
     )
 
 
-def _required_names() -> tuple[str, ...]:
-    return tuple(n for n, seconds in _WARMUP_S.items() if seconds <= catalog.REQUIRED_WARMUP_S)
+def features(layout: Layout, known: Mapping[str, Sequence[int]], symbols: int) -> Json:
+    """Every feature of the watchers' vectors, and for how many symbols it has a value now: one that
+    has none anywhere is masked, because its source is not connected or its window not full."""
+    has = [sum(counts[k] for counts in known.values()) for k in range(len(layout))]
+    told = [
+        {**asdict(spec), "required": catalog.is_required(spec), "symbols_known": has[k]}
+        for k, spec in enumerate(layout)
+    ]
+    silent = [spec.name for k, spec in enumerate(layout) if not has[k]]
+    return {
+        "layout_fingerprint": layout.fingerprint,
+        "tier": layout.tier,
+        "symbols": symbols,
+        "count": len(told),
+        "silent": silent,
+        "features": told,
+    }
 
 
 def summary(
@@ -140,9 +161,9 @@ def scored(matrix: NDArray[np.float32], fingerprint: str, scores: Scores) -> Jso
 
     Raises DoorError: 409 `no_model`, 409 `layout_mismatch`."""
     probabilities, facts, trained_on = scores
-    if probabilities is None or facts is None:
+    if facts is None:
         raise DoorError(409, "no_model", "no model is loaded")
-    if fingerprint != trained_on:
+    if probabilities is None:
         raise DoorError(
             409,
             "layout_mismatch",

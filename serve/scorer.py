@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.errors import ModelError, StoreError
+from foreshock.features.vector import Layout
 from foreshock.models import artifact
-from foreshock.models.base import Domain
+from foreshock.models.base import TIERS, Domain
 from foreshock.signals.gate import ModelFacts
 from foreshock.stores.registry import CHAMPION, Registry
 
@@ -29,17 +30,23 @@ class Scorer:
 
     find_champion   domain → artifact directory of its champion, or None; asked every two seconds,
                     so that a new champion speaks without a restart
+    layout          of the watchers' vectors; a model reads its own columns out of them
     """
 
     def __init__(
-        self, find_champion: Callable[[Domain], Path | None], domain: Mapping[str, str] | Domain
+        self,
+        find_champion: Callable[[Domain], Path | None],
+        domain: Mapping[str, str] | Domain,
+        layout: Layout,
     ) -> None:
         self._find_champion = find_champion
+        self._layout, self._fingerprint = layout, layout.fingerprint
         self._domain = Domain.model_validate(domain)
         self._pinned: Path | None = None
         self._path: Path | None = None
         self._model: artifact.OnnxModel | None = None
         self._facts: ModelFacts | None = None
+        self._columns = np.zeros(0, np.int64)
         self._problem: str | None = None
         self._looked_s = -FOLLOW_S
         self._lock = threading.Lock()
@@ -54,18 +61,26 @@ class Scorer:
             self._looked_s = -FOLLOW_S
         self._follow()
 
-    def score(self, matrix: NDArray[np.float32]) -> Scores:
-        """(probabilities, facts, layout fingerprint) of vectors (n, k).
+    def score(self, matrix: NDArray[np.float32], fingerprint: str) -> Scores:
+        """(probabilities, facts, the model's layout fingerprint) of vectors (n, k), which are of
+        the layout `fingerprint`: the watchers' or the model's own.
 
-        probabilities   float32 (n, H), NaN in no row; None where no model is loaded
-        facts           what the gate must know of the model; None likewise
+        probabilities   float32 (n, H), NaN in no row; None where no model is loaded, and for
+                        vectors of another layout
+        facts           what the gate must know of the model; None where none is loaded
 
         Raises ModelError where the vectors do not fit the model."""
         self._follow()
-        model, facts = self._model, self._facts
+        with self._lock:
+            model, facts, columns = self._model, self._facts, self._columns
         if model is None or facts is None:
             return None, None, None
-        return model.score(matrix), facts, model.card.layout_fingerprint
+        own = model.card.layout_fingerprint
+        if fingerprint == self._fingerprint and matrix.shape[1:] == (len(self._layout),):
+            return model.score(np.ascontiguousarray(matrix[:, columns])), facts, own
+        if fingerprint in (own, self._fingerprint):
+            return model.score(matrix), ModelFacts.of(model.card), own
+        return None, facts, own
 
     def card(self) -> dict[str, Any] | None:
         """The loaded model's card, JSON-ready; None without a model."""
@@ -85,9 +100,10 @@ class Scorer:
                     self._path = self._model = self._facts = None
                 elif path != self._path:
                     model = artifact.load(path)
-                    model.score(np.zeros((1, len(model.card.feature_names)), np.float32))
-                    self._path, self._model = path, model
-                    self._facts = ModelFacts.of(model.card)
+                    columns = model.card.columns(self._layout)
+                    model.score(np.zeros((1, len(columns)), np.float32))
+                    self._path, self._model, self._columns = path, model, columns
+                    self._facts = ModelFacts.of(model.card, model.card.required_in(self._layout))
                     _LOG.info("model %s speaks for %s", model.card.version, model.card.domain)
                 self._problem = None
             except (ModelError, StoreError, OSError) as error:
@@ -98,10 +114,16 @@ class Scorer:
 
 
 def champion_of(registry: Registry, domain: Domain) -> Path | None:
-    """The artifact directory of the champion made for `domain`; None where there is none. Raises
-    StoreError or ModelError where registry or card cannot be read."""
+    """The artifact directory of the champion that may speak on rows of `domain`; of several the one
+    that uses the most inputs, None where there is none. Raises StoreError or ModelError where
+    registry or card cannot be read."""
+    best: tuple[int, Path] | None = None
     for name in registry.names():
         path = registry.find(name, CHAMPION)
-        if path is not None and artifact.load_card(path).domain == domain:
-            return path
-    return None
+        if path is None:
+            continue
+        made_for = artifact.load_card(path).domain
+        rank = TIERS.index(made_for.tier)
+        if made_for.admits(domain) and (best is None or rank > best[0]):
+            best = rank, path
+    return None if best is None else best[1]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.serve.handle import DeploymentHandle
 
+from foreshock.features.catalog import layout
 from foreshock.stores.registry import DirectoryRegistry
 from serve.scorer import Scorer, Scores, champion_of
 from serve.wiring import Wiring
@@ -21,15 +22,17 @@ class ScorerReplica:
 
     def __init__(self, wiring: Wiring) -> None:
         registry = DirectoryRegistry(wiring.registry_dir)
-        self._scorer = Scorer(lambda domain: champion_of(registry, domain), wiring.domain)
+        self._scorer = Scorer(
+            lambda domain: champion_of(registry, domain), wiring.domain, layout(wiring.features)
+        )
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """See `serve.scorer.Scorer.reconfigure`."""
         self._scorer.reconfigure(user_config)
 
-    async def score(self, matrix: NDArray[np.float32]) -> Scores:
+    async def score(self, matrix: NDArray[np.float32], fingerprint: str) -> Scores:
         """See `serve.scorer.Scorer.score`. On the loop: it takes less than a thread's turn."""
-        return self._scorer.score(matrix)
+        return self._scorer.score(matrix, fingerprint)
 
     def whoami(self) -> int:
         """Process id, for those who test what happens when it dies."""
@@ -38,11 +41,11 @@ class ScorerReplica:
 
 def score_of(
     scorer: DeploymentHandle[Any],
-) -> Callable[[NDArray[np.float32]], Awaitable[Scores]]:
+) -> Callable[[NDArray[np.float32], str], Awaitable[Scores]]:
     """The scorer's method behind its handle, as the gate and the doors call it."""
 
-    async def score(matrix: NDArray[np.float32]) -> Scores:
-        scores: Scores = await scorer.score.remote(matrix)
+    async def score(matrix: NDArray[np.float32], fingerprint: str) -> Scores:
+        scores: Scores = await scorer.score.remote(matrix, fingerprint)
         return scores
 
     return score

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from foreshock.features.settings import FeatureSettings
 from foreshock.models.base import Domain
 from foreshock.signals.gate import GateSettings
 
@@ -18,6 +19,7 @@ class Wiring:
     registry_dir   models
     domain         what the rows are of: the champion of this domain is served
     symbols        configured pairs, so that one without a verdict is not_warm and not unknown
+    features       which features the watchers compute
     gate           thresholds, costs and barriers
     model          an artifact directory to serve instead of the champion
     spill_dir      where signals wait while the ledger is away; None keeps them in memory
@@ -29,6 +31,7 @@ class Wiring:
     registry_dir: Path
     domain: Domain
     symbols: tuple[str, ...] = ()
+    features: FeatureSettings = field(default_factory=FeatureSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     model: Path | None = None
     spill_dir: Path | None = None

@@ -8,19 +8,20 @@ follow from the whole vector and cannot.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 import foreshock
-from foreshock.features import catalog
+from foreshock.features.catalog import FeatureSet
+from foreshock.features.settings import FeatureSettings
 
 
 @cache
@@ -34,28 +35,29 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def feature_digests() -> list[list[str]]:
-    """[name, 8 hex digits of its whole spec] of every feature, in column order."""
-    return [
-        [
-            spec.name,
-            hashlib.sha256(json.dumps(asdict(spec), sort_keys=True).encode()).hexdigest()[:8],
-        ]
-        for spec in catalog.layout()
-    ]
-
-
-def made_with() -> dict[str, Any]:
-    """JSON-ready: the feature set, the code and what bits depend on besides."""
+def made_with(features: FeatureSet | None = None) -> dict[str, Any]:
+    """JSON-ready: the feature set (the whole catalogue unless said otherwise), the code and what
+    bits depend on besides."""
+    chosen = FeatureSet() if features is None else features
     return {
-        "layout": catalog.layout().fingerprint,
-        "features": feature_digests(),
+        "layout": chosen.layout.fingerprint,
+        "features": [[spec.name, spec.digest] for spec in chosen.layout],
+        "feature_settings": chosen.settings.model_dump(mode="json"),
         "code": code_digest(),
         "version": foreshock.__version__,
         "numba": metadata.version("numba"),
         "numpy": np.__version__,
         "cpu": os.environ.get("NUMBA_CPU_NAME", ""),
     }
+
+
+def features_of(meta: Mapping[str, Any]) -> FeatureSet:
+    """The feature set that a recording was made with, as far as this build has it: the whole
+    catalogue where the recording does not say or its settings are not understood any more."""
+    try:
+        return FeatureSet(FeatureSettings.model_validate(meta["feature_settings"]))
+    except (KeyError, ValidationError):
+        return FeatureSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Changes:
 
 def changes(meta: Mapping[str, Any]) -> Changes:
     """Compare a recording's meta with this build. What the meta does not tell is not compared."""
-    mine, words = made_with(), []
+    mine, words = made_with(features_of(meta)), []
     recorded, ours = dict(meta.get("features", ())), dict(mine["features"])
     same: Mapping[int, int] | None = {k: k for k in range(len(mine["features"]))}
     other = meta.get("layout", mine["layout"]) != mine["layout"]

@@ -1,15 +1,14 @@
-"""What the engine itself keeps beside the ladder and the families: health, ages, bill inputs."""
+"""What the engine itself keeps beside the ladder, the families and the pulse: health, ages, bill
+inputs."""
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.features.variation import State as VariationState
-from foreshock.market.jit import in_place, in_place_kernel
+from foreshock.market.jit import in_place_kernel
 from foreshock.market.ladder import (
     ASK,
     BID,
@@ -19,7 +18,6 @@ from foreshock.market.ladder import (
     Ladder,
     notional_within,
 )
-from foreshock.market.rings import SLOTS
 from foreshock.market.rows import (
     ALL,
     ARRIVAL,
@@ -46,15 +44,13 @@ H_BOOK_STATE, H_BOOK_EPOCH, H_BOOK_AGE, H_TAPE_STATE, H_TAPE_EPOCH, H_TAPE_AGE =
 HEALTH_FIELDS: Final = 6
 COLD: Final = -1
 
-VOLATILITY_STEPS: Final = 60  # the window of volatility_1s …
-VOLATILITY_LEAST_STEPS: Final = 10  # … which may be this short at a session's start
-
 
 class Raw(NamedTuple):
-    """Integer bill inputs at a boundary, int64 (n,) each: ticks, and ticks × lots."""
+    """Bill inputs at a boundary, (n,) each: ticks × lots, and a standard deviation."""
 
     bid_notional: NDArray[np.int64]
     ask_notional: NDArray[np.int64]
+    traded_60s: NDArray[np.int64]
     volatility_1s: NDArray[np.float64]
 
 
@@ -143,26 +139,10 @@ def grow_cold(health: NDArray[np.int64]) -> None:
     health[:, [H_BOOK_AGE, H_TAPE_AGE]] = COLD
 
 
-@in_place
-def _volatility(state: VariationState, s: int, age_steps: int) -> float:
-    """Root mean square of the last one-second log returns between known prices, NaN where fewer
-    than VOLATILITY_LEAST_STEPS of them are known."""
-    total, known = 0.0, 0
-    for k in range(min(age_steps, VOLATILITY_STEPS), 0, -1):  # oldest first, as the family does
-        slot = (state.head[s] - k + SLOTS) % SLOTS
-        if state.ticks[s, slot] > 0 and state.ticks[s, (slot - 1 + SLOTS) % SLOTS] > 0:
-            total += state.squares[s, slot]
-            known += 1
-    return sqrt(total / known) if known >= VOLATILITY_LEAST_STEPS else np.nan
-
-
 @in_place_kernel
-def read_raw(
-    ladder: Ladder, variation: VariationState, health: NDArray[np.int64], depth_bps: float,
-    out: Raw,
-) -> None:  # fmt: skip
-    """Bill inputs that need the deeper ladder or the ring, at a boundary."""
-    for s in range(health.shape[0]):
+def read_raw(ladder: Ladder, depth_bps: float, out: Raw) -> None:
+    """Bill inputs that need the deeper ladder, at a boundary."""
+    for s in range(out.bid_notional.shape[0]):
         out.bid_notional[s] = 0
         out.ask_notional[s] = 0
         info = ladder.info[s]
@@ -170,4 +150,3 @@ def read_raw(
             reach = int((info[I_BEST_BID] + info[I_BEST_ASK]) * 0.5e-4 * depth_bps)
             out.bid_notional[s] = notional_within(ladder, s, BID, reach)
             out.ask_notional[s] = notional_within(ladder, s, ASK, reach)
-        out.volatility_1s[s] = _volatility(variation, s, health[s, H_TAPE_AGE])

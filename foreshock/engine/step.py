@@ -3,7 +3,7 @@
 It reads no clock, no file and no other process: what it says follows from the rows alone, bit for
 bit, for any cut of them into batches.
 
-    rows ──▶ ladder.scan ──▶ touch records ──▶ flow · depth · variation .scan
+    rows ──▶ ladder.scan ──▶ touch records ──▶ every family's scan, the pulse of the tape
                  │ stops at the first row with arrival_ns ≥ boundary
                  ▼
             close: vectors, warm mask, epochs, bill inputs ──▶ Boundary
@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.engine import pulse
 from foreshock.engine.outcomes import BILL_INPUT, DEPTH_BPS, Boundary
 from foreshock.engine.state import (
     FINE,
@@ -38,8 +39,10 @@ from foreshock.engine.state import (
     read_raw,
     scan_health,
 )
-from foreshock.errors import RowError, SequenceError, SnapshotError
-from foreshock.features import catalog, flow, variation
+from foreshock.errors import ConfigError, RowError, SequenceError, SnapshotError
+from foreshock.features.catalog import FeatureSet
+from foreshock.features.settings import FeatureSettings
+from foreshock.features.vector import WITH_EPOCHS
 from foreshock.market import ladder as books
 from foreshock.market.clock import SECOND_NS, boundary_after
 from foreshock.market.instruments import Instrument
@@ -64,27 +67,44 @@ class Engine:
     Parameters
     ----------
     instruments   in the order of the rows' symbol index
-    step_ns       the sampling step
+    features      which are computed; without it the whole catalogue
+    step_ns       the sampling step: a second, because the families of tape and book count their
+                  windows in steps. A set without them may be sampled more rarely (ConfigError)
+    phase_ns      boundaries lie so far behind the multiples of the step
     """
 
-    def __init__(self, instruments: Sequence[Instrument], step_ns: int = SECOND_NS) -> None:
+    def __init__(
+        self, instruments: Sequence[Instrument], features: FeatureSettings | None = None, *,
+        step_ns: int = SECOND_NS, phase_ns: int = 0,
+    ) -> None:  # fmt: skip
         n = len(instruments)
         self.instruments = tuple(instruments)
-        self.layout = catalog.layout(step_ns)
-        self._step_ns = step_ns
+        self.features = FeatureSet(features or FeatureSettings())
+        self.layout = self.features.layout
+        counted = [spec.name for spec in self.layout if spec.needs in WITH_EPOCHS]
+        if step_ns != SECOND_NS and (counted or step_ns % SECOND_NS or step_ns <= 0):
+            raise ConfigError(
+                f"the sampling step must be {SECOND_NS} ns for {counted[:3]}, not {step_ns}: their "
+                "windows are counted in it"
+            )
+        self._step_ns, self._phase_ns = step_ns, phase_ns
         self._ladder = books.init(n)
-        self._families = [module for _, module in catalog.FAMILIES]
-        self._states = [module.init(n) for module in self._families]
+        self._families = [family for _, family, _ in self.features.families]
+        self._states = self.features.init(instruments)
+        self._pulse = pulse.init(instruments)
         self._health = new_health(n)
         self._boundary_ns = 0
         self._next_seq = 0
         self._last_ns = 0
         self._touch = np.zeros((1024, TOUCH_WORDS), np.int64)
-        self._outs = [np.zeros((n, len(module.SPECS))) for module in self._families]
-        self._raw = Raw(np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n))
+        widths = [len(family.specs(given)) for _, family, given in self.features.families]
+        self._values = [np.zeros((n, width)) for width in widths]
+        sums = (np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64))
+        self._raw = Raw(*sums, volatility_1s=np.zeros(n))
         self._steps = np.array([i.steps for i in instruments], np.int64).reshape(n, 4)
-        self._warmup = np.array([spec.warmup_s * SECOND_NS // step_ns for spec in self.layout])
-        self._needs_book = np.array([spec.needs == "book" for spec in self.layout])
+        self._warmup = np.array([spec.warmup_s for spec in self.layout], np.int64)
+        self._needs_book = np.array([spec.needs == "book" for spec in self.layout], np.bool_)
+        self._by_age = np.array([spec.needs in WITH_EPOCHS for spec in self.layout], np.bool_)
 
     @property
     def ladder(self) -> books.Ladder:
@@ -108,24 +128,28 @@ class Engine:
         if len(self._touch) < len(words):
             self._touch = np.zeros((2 * len(words), TOUCH_WORDS), np.int64)
         if self._boundary_ns == 0:
-            self._boundary_ns = boundary_after(int(words[0, ARRIVAL]), self._step_ns)
+            self._boundary_ns = self._next(int(words[0, ARRIVAL]))
         out: list[Boundary] = []
         lo, hi = 0, len(words)
         while lo < hi:
             stop = books.scan(words, self._touch, lo, hi, self._boundary_ns, self._ladder)
             if stop > lo:
                 scan_health(words, lo, stop, self._health, self._steps)
-                for module, state in zip(self._families, self._states, strict=True):
-                    module.scan(words, self._touch, lo, stop, state)
+                pulse.scan(words, lo, stop, self._pulse)
+                for family, state in zip(self._families, self._states, strict=True):
+                    family.scan(words, self._touch, lo, stop, state)
             if stop < hi:
                 arrival_ns = int(words[stop, ARRIVAL])
                 out.append(self._close(int(words[stop, SEQ]), arrival_ns))
                 if arrival_ns - self._boundary_ns > LONGEST_QUIET_STEPS * self._step_ns:
-                    self._boundary_ns = boundary_after(arrival_ns, self._step_ns)
+                    self._boundary_ns = self._next(arrival_ns)
                     grow_cold(self._health)
             lo = stop
         self._next_seq, self._last_ns = int(words[last, SEQ]) + 1, int(words[last, ARRIVAL])
         return out
+
+    def _next(self, arrival_ns: int) -> int:
+        return boundary_after(arrival_ns - self._phase_ns, self._step_ns) + self._phase_ns
 
     def _checked(self, words: Words) -> int:
         """Index of the last header row. Raises SequenceError or RowError."""
@@ -144,12 +168,14 @@ class Engine:
         boundary_ns = self._boundary_ns
         self._boundary_ns += self._step_ns
         grow_older(self._health)
-        for module, state, out in zip(self._families, self._states, self._outs, strict=True):
-            module.close(boundary_ns, self._ladder.top, state, out)
-        health = self._health
+        for family, state, out in zip(self._families, self._states, self._values, strict=True):
+            family.close(boundary_ns, self._ladder, state, out)
+        health, raw = self._health, self._raw
+        tape_age = np.ascontiguousarray(health[:, H_TAPE_AGE])
+        pulse.close(self._pulse, tape_age, raw.traded_60s, raw.volatility_1s)
         age = np.where(self._needs_book, health[:, H_BOOK_AGE, None], health[:, H_TAPE_AGE, None])
-        warm = age >= self._warmup
-        values = np.concatenate(self._outs, axis=1)
+        values = np.concatenate(self._values, axis=1)
+        warm = np.where(self._by_age, age >= self._warmup, ~np.isnan(values))
         values[~warm] = np.nan
         return Boundary(
             boundary_ns=boundary_ns,
@@ -165,7 +191,7 @@ class Engine:
         )
 
     def _bill_inputs(self) -> NDArray[np.void]:
-        read_raw(self._ladder, self._states[2], self._health, DEPTH_BPS, self._raw)
+        read_raw(self._ladder, DEPTH_BPS, self._raw)
         out = np.zeros(len(self.instruments), BILL_INPUT)
         touch = self._ladder.touch
         known = (
@@ -173,7 +199,7 @@ class Engine:
             & (touch[:, 0] > 0)
             & (touch[:, 2] > touch[:, 0])
         )
-        last_ticks = variation.last_ticks(self._states[2])
+        last_ticks = self._pulse.last_ticks
         tick = self._steps[:, 1] / 10.0 ** self._steps[:, 0]
         notional = tick * (self._steps[:, 3] / 10.0 ** self._steps[:, 2])
         out["bid"] = np.where(known, touch[:, 0] * tick, np.nan)
@@ -182,7 +208,7 @@ class Engine:
         out["bid_notional"] = self._raw.bid_notional * notional
         out["ask_notional"] = self._raw.ask_notional * notional
         out["volatility_1s"] = self._raw.volatility_1s
-        out["volume_60s"] = flow.traded_60s(self._states[0]) * notional
+        out["volume_60s"] = self._raw.traded_60s * notional
         out["funding_rate"] = np.nan
         return out
 
@@ -203,21 +229,31 @@ class Engine:
         near = (info[:, books.I_STATE] == SYNCED) & (info[:, books.I_NARROW] > 0)
         return [int(s) for s in np.flatnonzero(near)]
 
+    def cool(self) -> None:
+        """Forget what every feature remembers, as an engine that starts here would know nothing;
+        books, epochs and the position stay. For audits of how much a long memory matters."""
+        self._states = self.features.init(self.instruments)
+        self._pulse = pulse.init(self.instruments)
+        grow_cold(self._health)
+
     # Snapshots: everything that the future depends on, as one blob.
 
     def _arrays(self) -> dict[str, NDArray[np.generic]]:
         out: dict[str, NDArray[np.generic]] = {
             f"ladder.{name}": getattr(self._ladder, name) for name in self._ladder._fields
         }
-        for (name, _), state in zip(catalog.FAMILIES, self._states, strict=True):
-            out |= {f"{name}.{field}": getattr(state, field) for field in state._fields}
+        parts = [("pulse", self._pulse)]
+        parts += zip(self.features.settings.families, self._states, strict=True)
+        for name, state in parts:
+            fields = [field for field in state._fields if field != "params"]
+            out |= {f"{name}.{field}": getattr(state, field) for field in fields}
         out["health"], out["steps"] = self._health, self._steps
         out["position"] = np.array([self._boundary_ns, self._next_seq, self._last_ns], np.int64)
         return out
 
     def _identity(self) -> str:
         instruments = [i.as_dict() for i in self.instruments]
-        return f"{self.layout.fingerprint} {self._step_ns} {instruments}"
+        return f"{self.layout.fingerprint} {self._step_ns} {self._phase_ns} {instruments}"
 
     def snapshot(self) -> bytes:
         """The whole state between two batches. `restore` takes it; the future is the same bits."""

@@ -1,95 +1,293 @@
 """Variation: how far and how roughly the last traded price has moved (tape).
 
-The last price is sampled at every close and carried forward through silent seconds. Squared returns
-are floats: their windows are summed anew from the ring, oldest first, at every close, so that a sum
-never depends on when it was started.
+The last price is sampled at every close and carried forward through silent seconds; r is the log
+return from one close to the next. Sums of squares and the like are floats: they are formed anew
+from the ring, oldest first, at every close, so that a sum never depends on when it was started.
+
+Up to five minutes a window is made of one-second returns up to the boundary. Beyond, it is made of
+one-minute returns up to the last full minute (market/minutes.py), whose sums are formed once a
+minute. Volatilities are per square root of a second throughout, so that they can be compared.
 """
 
 from __future__ import annotations
 
-from math import log, sqrt
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from math import log, pi, sqrt
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, field_validator
 
+from foreshock.config import Section
+from foreshock.features.family import RING_S, Seconds, Windows, integers, positions, span, union
 from foreshock.features.vector import FeatureSpec
+from foreshock.market.instruments import Instrument
 from foreshock.market.jit import in_place, in_place_kernel
+from foreshock.market.ladder import Ladder
+from foreshock.market.minutes import MINUTE_SLOTS, ends_minute, minute_after, minute_before
 from foreshock.market.rings import SLOTS, slot_after, slot_before
 from foreshock.market.rows import EPOCH, META, SYNCED, TAPE, TRADE, A, B, C, Words
 from foreshock.market.words import count_of, kind_of, symbol_of
 
-SHORT_S: Final = 10
-LONG_S: Final = 60
+# What is summed over the returns of a window.
+SQUARES, CUBES, FOURTHS, SIGNED, ABSOLUTE, BIPOWER, LAGGED, ZEROS, RISE, FALL = range(10)
+_SUMS: Final = 10
+
+Pairs = tuple[tuple[int, int], ...]
 
 
-def _spec(
-    name: str, formula: str, warmup_s: int, nan_rule: str, source: str, unit: str = "bps"
-) -> FeatureSpec:
-    return FeatureSpec(name, "variation", formula, unit, "tape", warmup_s, nan_rule, source)
+class VariationSettings(Section):
+    """Windows of volatility and momentum, and of what is known of the shape of returns."""
 
+    volatility_s: Windows = Field(
+        default=(10, 30, 60, 300, 900, 3600), description="Windows of realised volatility."
+    )
+    momentum_s: Windows = Field(
+        default=(5, 10, 30, 60, 300, 900, 3600), description="Windows of momentum."
+    )
+    accelerations_s: Pairs = Field(
+        default=((10, 60), (60, 300)), description="Pairs of windows whose momenta are compared."
+    )
+    ratios_s: Pairs = Field(
+        default=((10, 60), (60, 300), (300, 3600)),
+        description="Pairs of windows whose volatilities are compared.",
+    )
+    zscores_s: Pairs = Field(
+        default=((1, 60), (10, 300), (60, 3600)),
+        description="Pairs: a return over the first, by the volatility over the second.",
+    )
+    jumps_s: Windows = Field(
+        default=(60, 300), description="Windows of bipower variation and of the jumps' share."
+    )
+    signed_s: Windows = Field(
+        default=(60, 300), description="Windows of upward against downward variation."
+    )
+    moments_s: Windows = Field(
+        default=(60, 300, 3600), description="Windows of realised skewness and kurtosis."
+    )
+    autocorrelation_s: Windows = Field(
+        default=(60, 300, 3600), description="Windows of the returns' autocorrelation."
+    )
+    efficiency_s: Windows = Field(
+        default=(60, 300, 3600), description="Windows of the path's efficiency."
+    )
+    extremes_s: Seconds = Field(
+        default=(60,), description="Windows of the largest rise and fall within one second."
+    )
+    zeros_s: Seconds = Field(
+        default=(60, 300), description="Windows of the share of seconds without a move."
+    )
+    blocks_s: Pairs = Field(
+        default=((5, 60), (10, 300)),
+        description="Pairs: blocks, and the window that is cut into them.",
+    )
 
-def _unknown(window_s: int) -> str:
-    return f"no trade in this epoch earlier than {window_s} s before the boundary"
+    @field_validator("accelerations_s", "ratios_s", "zscores_s", "blocks_s")
+    @classmethod
+    def _pairs(cls, given: Pairs, info: Any) -> Pairs:
+        for short, long in given:
+            kept = long <= RING_S or (long % 60 == 0 and long <= 3600)
+            if not 0 < short < long or not kept or short > RING_S:
+                raise ValueError(f"a short window and a longer one that is kept, got {short, long}")
+            if info.field_name == "blocks_s" and (long > RING_S or long % short or short < 2):
+                raise ValueError(f"blocks of 2 s or more that fill the window, got {short, long}")
+        return given
+
+    def windows_s(self) -> tuple[int, ...]:
+        """Every window over whose returns is summed."""
+        ratios = [window for pair in self.ratios_s for window in pair]
+        longs = [long for _, long in (*self.zscores_s, *self.blocks_s)]
+        return union(
+            self.volatility_s, ratios, longs, self.jumps_s, self.signed_s, self.moments_s,
+            self.autocorrelation_s, self.efficiency_s, self.extremes_s, self.zeros_s,
+        )  # fmt: skip
 
 
 _VOLATILITY = (
     "Andersen, Bollerslev, Diebold, Labys 2003, Modeling and forecasting realized volatility"
 )
-
-SPECS: Final = (
-    _spec(
-        f"realised_volatility_{LONG_S}s",
-        f"10⁴ · √(mean of r²), r the log returns of the last price over 1 s, {LONG_S} of them "
-        "(per square root of a second)",
-        LONG_S,
-        _unknown(LONG_S),
-        _VOLATILITY,
-    ),
-    *(
-        _spec(
-            f"momentum_{window_s}s",
-            f"10⁴ · (last price / last price {window_s} s before the boundary − 1)",
-            window_s,
-            _unknown(window_s),
-            "definition",
-        )
-        for window_s in (SHORT_S, LONG_S)
-    ),
-    _spec(
-        f"variation_ratio_{SHORT_S}s_{LONG_S}s",
-        f"realised volatility over {SHORT_S} s / realised volatility over {LONG_S} s",
-        LONG_S,
-        f"{_unknown(LONG_S)}, or a price that did not move in {LONG_S} s",
-        _VOLATILITY,
-        unit="1",
-    ),
+_BIPOWER = (
+    "Barndorff-Nielsen, Shephard 2004, Power and bipower variation with stochastic volatility and "
+    "jumps"
 )
+_SIGNED = "Patton, Sheppard 2015, Good volatility, bad volatility (signed variation)"
+_MOMENTS = (
+    "Amaya, Christoffersen, Jacobs, Vasquez 2015, Does realized skewness predict the cross-section "
+    "of equity returns?"
+)
+_VARIANCE_RATIO = "Lo, MacKinlay 1988, Stock market prices do not follow random walks, section 1"
+_EFFICIENCY = "Kaufman 1995, Smarter Trading (efficiency ratio), with its sign kept"
+_ZEROS = "Lesmond, Ogden, Trzcinka 1999, A new estimate of transaction costs"
+_LARGEST = "Bali, Cakici, Whitelaw 2011, Maxing out, within seconds"
+
+
+def _unknown(window_s: int) -> str:
+    reach = f"{window_s} s before the {'boundary' if window_s <= RING_S else 'last full minute'}"
+    return f"no trade in this epoch earlier than {reach}"
+
+
+def _still(window_s: int) -> str:
+    return f"{_unknown(window_s)}, or a price that did not move in {window_s} s"
+
+
+def specs(settings: VariationSettings) -> tuple[FeatureSpec, ...]:
+    """Its features in the order of its columns."""
+    found: list[FeatureSpec] = []
+
+    def add(
+        what: str, formula: str, source: str, windows_s: tuple[int, ...], unit: str = "1",
+        moved: bool = True,
+    ) -> None:  # fmt: skip
+        longest = max(windows_s)
+        name = "_".join((what, *map(span, windows_s)))
+        rule = _still(longest) if moved else _unknown(longest)
+        warmup_s = longest if longest <= RING_S else longest + 60
+        found.append(
+            FeatureSpec(name, "variation", formula, unit, "tape", warmup_s, rule, source, windows_s)
+        )
+
+    for w in settings.volatility_s:
+        step = "1 s" if w <= RING_S else "1 min"
+        add("realised_volatility",
+            f"10⁴ · √(Σ r² / {w}), r the log returns of the last price over {step}, through {w} s "
+            "(per square root of a second)", _VOLATILITY, (w,), "bps", False)  # fmt: skip
+    for w in settings.momentum_s:
+        start = "boundary" if w <= RING_S else "last full minute"
+        add("momentum", f"10⁴ · (last price / last price {w} s before the {start} − 1)",
+            "definition", (w,), "bps", False)  # fmt: skip
+    for short, long in settings.accelerations_s:
+        add("acceleration", f"momentum over {short} s − {short}/{long} · momentum over {long} s",
+            "definition", (short, long), "bps", False)  # fmt: skip
+    for short, long in settings.ratios_s:
+        add("variation_ratio",
+            f"realised volatility over {short} s / realised volatility over {long} s",
+            _VOLATILITY, (short, long))  # fmt: skip
+    for short, long in settings.zscores_s:
+        add("return_zscore",
+            f"log return over {short} s / (realised volatility over {long} s · √{short})",
+            _VOLATILITY, (short, long))  # fmt: skip
+    for w in settings.jumps_s:
+        add("bipower_volatility",
+            "10⁴ · √(π/2 · mean of |r| · |r before|) (per square root of a second)",
+            _BIPOWER, (w,), "bps", False)  # fmt: skip
+    for w in settings.jumps_s:
+        add("jump_share", "max(0, 1 − bipower variation / realised variance)", _BIPOWER, (w,))
+    for w in settings.signed_s:
+        add("signed_variation", "(Σ r² of rises − Σ r² of falls) / Σ r²", _SIGNED, (w,))
+    for w in settings.moments_s:
+        add("realised_skewness", "√n · Σ r³ / (Σ r²)^1.5, n returns", _MOMENTS, (w,))
+    for w in settings.moments_s:
+        add("realised_kurtosis", "n · Σ r⁴ / (Σ r²)², n returns", _MOMENTS, (w,))
+    for w in settings.autocorrelation_s:
+        add("return_autocorrelation", "Σ r · r before / Σ r²", _VARIANCE_RATIO, (w,))
+    for w in settings.efficiency_s:
+        add("path_efficiency", "log return over the window / Σ |r|", _EFFICIENCY, (w,))
+    for w in settings.extremes_s:
+        add("largest_rise", "10⁴ · largest r, 0 where none is a rise", _LARGEST, (w,), "bps", False)
+    for w in settings.extremes_s:
+        add("largest_fall", "10⁴ · largest −r, 0 where none is a fall", _LARGEST, (w,), "bps",
+            False)  # fmt: skip
+    for w in settings.zeros_s:
+        add("zero_return_share", "share of r that are 0", _ZEROS, (w,), "1", False)
+    for short, long in settings.blocks_s:
+        add("variance_ratio",
+            f"Σ R² / Σ r², R the log returns over {short} s that fill {long} s",
+            _VARIANCE_RATIO, (short, long))  # fmt: skip
+    for short, long in settings.blocks_s:
+        add("volatility_of_volatility",
+            f"standard deviation / mean of the realised volatilities of {long // short} blocks of "
+            f"{short} s", "Corsi, Mittnik, Pigorsch, Pigorsch 2008, The volatility of realized "
+            "volatility", (short, long))  # fmt: skip
+    return tuple(found)
+
+
+class Params(NamedTuple):
+    """Windows in seconds; of what is summed, where the window is in `windows_s`."""
+
+    windows_s: NDArray[np.int64]
+    volatility: NDArray[np.int64]
+    momentum_s: NDArray[np.int64]
+    accelerations_s: NDArray[np.int64]  # (pairs, 2)
+    ratios: NDArray[np.int64]  # (pairs, 2)
+    zscores: NDArray[np.int64]  # (pairs, 2): seconds, position
+    jumps: NDArray[np.int64]
+    signed: NDArray[np.int64]
+    moments: NDArray[np.int64]
+    autocorrelation: NDArray[np.int64]
+    efficiency: NDArray[np.int64]
+    extremes: NDArray[np.int64]
+    zeros: NDArray[np.int64]
+    blocks: NDArray[np.int64]  # (pairs, 2): seconds, position
 
 
 class State(NamedTuple):
     """All symbols' variation; n symbols. Arrays are written in place by `step` and `close`.
 
-    Slot j of the rings belongs to one close: the last price then, and the squared log return over
-    the second that it ended. Both are 0 where no trade was known.
+    Slot j of the rings belongs to one close: the last price then, and the log return over the
+    second that it ended. Both are 0 where no trade was known.
     """
 
+    params: Params
     ticks: NDArray[np.int64]  # (n, SLOTS)
-    squares: NDArray[np.float64]  # (n, SLOTS)
+    returns: NDArray[np.float64]  # (n, 2 · SLOTS): the ring twice, so that a window is one slice
     head: NDArray[np.int64]  # (n,), the slot of the next close
+    minute_ticks: NDArray[np.int64]  # (n, MINUTE_SLOTS)
+    minute_returns: NDArray[np.float64]  # (n, 2 · MINUTE_SLOTS)
+    minute_head: NDArray[np.int64]  # (n,), the slot of the last full minute
+    sums: NDArray[np.float64]  # (n, windows, 10), as of the last close, or of the last full minute
     last_ticks: NDArray[np.int64]  # (n,), price of the last trade; 0 before the first
     epoch: NDArray[np.int64]  # (n,), −1 before the first
 
 
-def init(n_symbols: int) -> State:
-    """A cold state of `n_symbols` symbols."""
+def init(instruments: Sequence[Instrument], settings: VariationSettings) -> State:
+    """A cold state."""
+    n, windows = len(instruments), settings.windows_s()
+
+    def at(pairs: Pairs, first: bool = False) -> NDArray[np.int64]:
+        found = [(windows.index(a) if first else a, windows.index(b)) for a, b in pairs]
+        return np.array(found, np.int64).reshape(-1, 2)
+
     return State(
-        ticks=np.zeros((n_symbols, SLOTS), np.int64),
-        squares=np.zeros((n_symbols, SLOTS), np.float64),
-        head=np.zeros(n_symbols, np.int64),
-        last_ticks=np.zeros(n_symbols, np.int64),
-        epoch=np.full(n_symbols, -1, np.int64),
+        params=Params(
+            windows_s=integers(windows),
+            volatility=positions(settings.volatility_s, windows),
+            momentum_s=integers(settings.momentum_s),
+            accelerations_s=np.array(settings.accelerations_s, np.int64).reshape(-1, 2),
+            ratios=at(settings.ratios_s, first=True),
+            zscores=at(settings.zscores_s),
+            jumps=positions(settings.jumps_s, windows),
+            signed=positions(settings.signed_s, windows),
+            moments=positions(settings.moments_s, windows),
+            autocorrelation=positions(settings.autocorrelation_s, windows),
+            efficiency=positions(settings.efficiency_s, windows),
+            extremes=positions(settings.extremes_s, windows),
+            zeros=positions(settings.zeros_s, windows),
+            blocks=at(settings.blocks_s),
+        ),
+        ticks=np.zeros((n, SLOTS), np.int64),
+        returns=np.zeros((n, 2 * SLOTS), np.float64),
+        head=np.zeros(n, np.int64),
+        minute_ticks=np.zeros((n, MINUTE_SLOTS), np.int64),
+        minute_returns=np.zeros((n, 2 * MINUTE_SLOTS), np.float64),
+        minute_head=np.zeros(n, np.int64),
+        sums=np.zeros((n, len(windows), _SUMS), np.float64),
+        last_ticks=np.zeros(n, np.int64),
+        epoch=np.full(n, -1, np.int64),
     )
+
+
+@in_place
+def _forget(symbol: int, state: State) -> None:
+    for slot in range(SLOTS):
+        state.ticks[symbol, slot] = 0
+    for slot in range(2 * SLOTS):
+        state.returns[symbol, slot] = 0.0
+    for slot in range(MINUTE_SLOTS):
+        state.minute_ticks[symbol, slot] = 0
+    for slot in range(2 * MINUTE_SLOTS):
+        state.minute_returns[symbol, slot] = 0.0
+    state.last_ticks[symbol] = 0
 
 
 @in_place
@@ -108,10 +306,7 @@ def step(words: Words, touch: NDArray[np.int64], i: int, state: State) -> None:
             state.last_ticks[symbol] = words[i, A]
     elif words[i, C] == TAPE:
         if words[i, A] != SYNCED or words[i, B] != state.epoch[symbol]:
-            for slot in range(SLOTS):
-                state.ticks[symbol, slot] = 0
-                state.squares[symbol, slot] = 0.0
-            state.last_ticks[symbol] = 0
+            _forget(symbol, state)
         state.epoch[symbol] = words[i, B]
 
 
@@ -125,41 +320,201 @@ def scan(words: Words, touch: NDArray[np.int64], lo: int, hi: int, state: State)
 
 
 @in_place
-def _sum_of_squares(squares: NDArray[np.float64], head: int, window_s: int) -> float:
-    total = 0.0
-    for age in range(window_s - 1, -1, -1):
-        total += squares[slot_before(head, age)]
-    return total
+def _log_return(last: int, before: int) -> float:
+    return log(last / before) if before > 0 and last != before else 0.0
+
+
+@in_place
+def _sum(returns: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+    """One pass over the returns of a window, oldest first."""
+    squares, cubes, fourths, signed, absolute = 0.0, 0.0, 0.0, 0.0, 0.0
+    bipower, lagged, zeros, rise, fall, before = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(returns.shape[0]):
+        r = returns[j]
+        size, square = abs(r), r * r
+        squares += square
+        cubes += square * r
+        fourths += square * square
+        signed += size * r
+        absolute += size
+        bipower += size * abs(before)  # the first return of a window has none before it
+        lagged += r * before
+        zeros += 1.0 if r == 0.0 else 0.0
+        rise = r if r > rise else rise
+        fall = -r if -r > fall else fall
+        before = r
+    sums[SQUARES], sums[CUBES], sums[FOURTHS] = squares, cubes, fourths
+    sums[SIGNED], sums[ABSOLUTE], sums[BIPOWER], sums[LAGGED] = signed, absolute, bipower, lagged
+    sums[ZEROS], sums[RISE], sums[FALL] = zeros, rise, fall
+
+
+@in_place
+def _advance(boundary_ns: int, s: int, state: State) -> None:
+    """Let the second that ends enter the rings, and its minute where that ends too."""
+    head, last = state.head[s], state.last_ticks[s]
+    r = _log_return(last, state.ticks[s, slot_before(head, 1)])
+    state.ticks[s, head] = last
+    state.returns[s, head] = r
+    state.returns[s, head + SLOTS] = r
+    minute = ends_minute(boundary_ns)
+    if minute:
+        before = state.minute_ticks[s, state.minute_head[s]]
+        state.minute_head[s] = minute_after(state.minute_head[s])
+        r = _log_return(last, before)
+        state.minute_ticks[s, state.minute_head[s]] = last
+        state.minute_returns[s, state.minute_head[s]] = r
+        state.minute_returns[s, state.minute_head[s] + MINUTE_SLOTS] = r
+    end, minute_end = head + SLOTS + 1, state.minute_head[s] + MINUTE_SLOTS + 1
+    for w in range(len(state.params.windows_s)):
+        window_s = state.params.windows_s[w]
+        if window_s <= RING_S:
+            _sum(state.returns[s, end - window_s : end], state.sums[s, w])
+        elif minute:
+            lo = minute_end - window_s // 60
+            _sum(state.minute_returns[s, lo:minute_end], state.sums[s, w])
+
+
+@in_place
+def _price(s: int, window_s: int, state: State) -> int:
+    """The last price at the start of the window that ends now, or 0."""
+    if window_s <= RING_S:
+        return state.ticks[s, slot_before(state.head[s], window_s)]  # type: ignore[no-any-return]
+    slot = minute_before(state.minute_head[s], window_s // 60)
+    return state.minute_ticks[s, slot]  # type: ignore[no-any-return]
+
+
+@in_place
+def _net(s: int, window_s: int, state: State) -> float:
+    """The log return over a known window: of seconds up to now, of minutes up to the last one."""
+    last = state.last_ticks[s]
+    if window_s > RING_S:
+        last = state.minute_ticks[s, state.minute_head[s]]
+    return _log_return(last, _price(s, window_s, state))
+
+
+@in_place
+def _momentum(s: int, window_s: int, state: State) -> float:
+    ago = _price(s, window_s, state)
+    return 1e4 * ((state.last_ticks[s] - ago) / ago) if ago > 0 else np.nan
+
+
+@in_place
+def _squares(returns: NDArray[np.float64], lo: int, hi: int) -> tuple[float, float]:
+    whole, squares = 0.0, 0.0
+    for j in range(lo, hi):
+        whole += returns[j]
+        squares += returns[j] * returns[j]
+    return whole, squares
+
+
+@in_place
+def _blocks(returns: NDArray[np.float64], block_s: int) -> tuple[float, float]:
+    """(Σ of the blocks' squared returns, the coefficient of variation of their volatilities) of
+    returns that are not all zero."""
+    n = returns.shape[0] // block_s
+    coarse, mean, spread = 0.0, 0.0, 0.0
+    for b in range(n):
+        whole, squares = _squares(returns, b * block_s, (b + 1) * block_s)
+        coarse += whole * whole
+        mean += sqrt(squares) / n
+    for b in range(n):
+        _, squares = _squares(returns, b * block_s, (b + 1) * block_s)
+        spread += (sqrt(squares) - mean) ** 2
+    return coarse, sqrt(spread / n) / mean
+
+
+@in_place
+def _moves(s: int, state: State, out: NDArray[np.float64]) -> int:
+    """Volatility and momentum, and what compares windows of them; returns the next column."""
+    params, sums, k = state.params, state.sums[s], 0
+    windows_s = params.windows_s
+    for w in params.volatility:
+        if _price(s, windows_s[w], state) > 0:
+            out[k] = 1e4 * sqrt(sums[w, SQUARES] / windows_s[w])
+        k += 1
+    for window_s in params.momentum_s:
+        out[k] = _momentum(s, window_s, state)
+        k += 1
+    for pair in range(params.accelerations_s.shape[0]):
+        short, long = params.accelerations_s[pair, 0], params.accelerations_s[pair, 1]
+        out[k] = _momentum(s, short, state) - short / long * _momentum(s, long, state)
+        k += 1
+    for pair in range(params.ratios.shape[0]):
+        short, long = params.ratios[pair, 0], params.ratios[pair, 1]
+        if _price(s, windows_s[long], state) > 0 and sums[long, SQUARES] > 0.0:
+            fast = sums[short, SQUARES] / windows_s[short]
+            out[k] = sqrt(fast / (sums[long, SQUARES] / windows_s[long]))
+        k += 1
+    for pair in range(params.zscores.shape[0]):
+        short, long = params.zscores[pair, 0], params.zscores[pair, 1]
+        if _price(s, windows_s[long], state) > 0 and sums[long, SQUARES] > 0.0:
+            expected = sqrt(sums[long, SQUARES] / windows_s[long] * short)
+            out[k] = _net(s, short, state) / expected
+        k += 1
+    return k
+
+
+@in_place
+def _shapes(s: int, state: State, out: NDArray[np.float64], k: int) -> None:
+    """What the sums over the returns of a window say of their shape, from column k on."""
+    params, sums = state.params, state.sums[s]
+    windows_s = params.windows_s
+    for w in params.jumps:
+        window_s, moves = windows_s[w], len(params.jumps)
+        n = window_s if window_s <= RING_S else window_s // 60
+        if _price(s, window_s, state) > 0:
+            bipower = pi / 2.0 * sums[w, BIPOWER] * n / (n - 1)
+            out[k] = 1e4 * sqrt(bipower / window_s)
+            if sums[w, SQUARES] > 0.0:
+                out[k + moves] = max(0.0, 1.0 - bipower / sums[w, SQUARES])
+        k += 1
+    k += len(params.jumps)
+    for w in params.signed:
+        if _price(s, windows_s[w], state) > 0 and sums[w, SQUARES] > 0.0:
+            out[k] = sums[w, SIGNED] / sums[w, SQUARES]
+        k += 1
+    for w in params.moments:
+        window_s, squares = windows_s[w], sums[w, SQUARES]
+        n = window_s if window_s <= RING_S else window_s // 60
+        if _price(s, window_s, state) > 0 and squares > 0.0:
+            out[k] = sqrt(n) * sums[w, CUBES] / (squares * sqrt(squares))
+            out[k + len(params.moments)] = n * sums[w, FOURTHS] / (squares * squares)
+        k += 1
+    k += len(params.moments)
+    for w in params.autocorrelation:
+        if _price(s, windows_s[w], state) > 0 and sums[w, SQUARES] > 0.0:
+            out[k] = sums[w, LAGGED] / sums[w, SQUARES]
+        k += 1
+    for w in params.efficiency:
+        if _price(s, windows_s[w], state) > 0 and sums[w, ABSOLUTE] > 0.0:
+            out[k] = _net(s, windows_s[w], state) / sums[w, ABSOLUTE]
+        k += 1
+    for w in params.extremes:
+        if _price(s, windows_s[w], state) > 0:
+            out[k] = 1e4 * sums[w, RISE]
+            out[k + len(params.extremes)] = 1e4 * sums[w, FALL]
+        k += 1
+    k += len(params.extremes)
+    for w in params.zeros:
+        if _price(s, windows_s[w], state) > 0:
+            out[k] = sums[w, ZEROS] / windows_s[w]
+        k += 1
+    end = state.head[s] + SLOTS + 1
+    for pair in range(params.blocks.shape[0]):
+        block_s, w = params.blocks[pair, 0], params.blocks[pair, 1]
+        if _price(s, windows_s[w], state) > 0 and sums[w, SQUARES] > 0.0:
+            coarse, variation = _blocks(state.returns[s, end - windows_s[w] : end], block_s)
+            out[k] = coarse / sums[w, SQUARES]
+            out[k + params.blocks.shape[0]] = variation
+        k += 1
 
 
 @in_place_kernel
-def close(boundary_ns: int, top: NDArray[np.int64], state: State, out: NDArray[np.float64]) -> None:
-    """Write the features of every symbol at `boundary_ns` into `out`, float64 (n, 4), and open the
+def close(boundary_ns: int, ladder: Ladder, state: State, out: NDArray[np.float64]) -> None:
+    """Write the features of every symbol at `boundary_ns` into `out`, float64 (n, k), and open the
     next step. The rows scanned before are those with arrival_ns < boundary_ns."""
     for s in range(out.shape[0]):
         out[s, :] = np.nan
-        head, last = state.head[s], state.last_ticks[s]
-        before = state.ticks[s, slot_before(head, 1)]
-        state.ticks[s, head] = last
-        state.squares[s, head] = 0.0
-        if before > 0 and last != before:
-            r = log(last / before)
-            state.squares[s, head] = r * r
-
-        short_ago = state.ticks[s, slot_before(head, SHORT_S)]
-        long_ago = state.ticks[s, slot_before(head, LONG_S)]
-        if short_ago > 0:
-            out[s, 1] = 1e4 * ((last - short_ago) / short_ago)
-        if long_ago > 0:
-            mean_long = _sum_of_squares(state.squares[s], head, LONG_S) / LONG_S
-            out[s, 0] = 1e4 * sqrt(mean_long)
-            out[s, 2] = 1e4 * ((last - long_ago) / long_ago)
-            if mean_long > 0.0:
-                mean_short = _sum_of_squares(state.squares[s], head, SHORT_S) / SHORT_S
-                out[s, 3] = sqrt(mean_short / mean_long)
-        state.head[s] = slot_after(head)
-
-
-def last_ticks(state: State) -> NDArray[np.int64]:
-    """Price of the last trade in ticks, int64 (n,); 0 where none is known. A copy."""
-    return state.last_ticks.copy()
+        _advance(boundary_ns, s, state)
+        _shapes(s, state, out[s], _moves(s, state, out[s]))
+        state.head[s] = slot_after(state.head[s])

@@ -154,5 +154,8 @@ def in_place_kernel(function: F) -> F:
 
 
 def in_place(function: F) -> F:
-    """An `inlined` helper of in-place kernels, without reference counts too."""
-    return _njit(nogil=True, fastmath=False, error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]
+    """A helper of in-place kernels, without reference counts too, and always inlined: where LLVM
+    chose to call instead, a state of twenty arrays was copied at each call, and a trade cost 45 ns
+    instead of 6."""
+    lean = _njit(nogil=True, fastmath=False, error_model="numpy", _nrt=False, forceinline=True)
+    return lean(function)  # type: ignore[no-any-return]

@@ -149,7 +149,7 @@ def _highest_bit(word: np.uint64) -> int:
 
 
 @in_place
-def _next_up(bits: NDArray[np.uint64], ticks: int, stop: int) -> int:
+def next_up(bits: NDArray[np.uint64], ticks: int, stop: int) -> int:
     """The first occupied tick in [ticks, stop), or -1. `bits` is one side of one symbol."""
     while ticks < stop:
         slot = ticks & MASK
@@ -162,7 +162,7 @@ def _next_up(bits: NDArray[np.uint64], ticks: int, stop: int) -> int:
 
 
 @in_place
-def _next_down(bits: NDArray[np.uint64], ticks: int, low: int) -> int:
+def next_down(bits: NDArray[np.uint64], ticks: int, low: int) -> int:
     """The first occupied tick in [low, ticks], downwards, or -1."""
     while ticks >= low:
         slot = ticks & MASK
@@ -197,10 +197,10 @@ def _put(
         bits[slot >> 6] &= ~bit
         if side == BID:
             if ticks == info[I_BEST_BID]:
-                found = _next_down(bits, ticks, low)
+                found = next_down(bits, ticks, low)
                 info[I_BEST_BID] = found if found > 0 else 0
         elif ticks == info[I_BEST_ASK]:
-            found = _next_up(bits, ticks, low + WINDOW)
+            found = next_up(bits, ticks, low + WINDOW)
             info[I_BEST_ASK] = found if found > 0 else 0
 
 
@@ -265,7 +265,7 @@ def _read_top(ladder: Ladder, s: int, new: NDArray[np.int64]) -> None:
     for k in range(OFI_LEVELS):
         if ticks > 0:
             new[BID, k, 0], new[BID, k, 1] = ticks, ladder.lots[s, BID, ticks & MASK]
-            ticks = _next_down(ladder.bits[s, BID], ticks - 1, low) if k < OFI_LEVELS - 1 else 0
+            ticks = next_down(ladder.bits[s, BID], ticks - 1, low) if k < OFI_LEVELS - 1 else 0
         else:
             new[BID, k, 0], new[BID, k, 1] = 0, 0
     ticks = info[I_BEST_ASK]
@@ -273,7 +273,7 @@ def _read_top(ladder: Ladder, s: int, new: NDArray[np.int64]) -> None:
         if ticks > 0:
             new[ASK, k, 0], new[ASK, k, 1] = ticks, ladder.lots[s, ASK, ticks & MASK]
             if k < OFI_LEVELS - 1:
-                ticks = _next_up(ladder.bits[s, ASK], ticks + 1, low + WINDOW)
+                ticks = next_up(ladder.bits[s, ASK], ticks + 1, low + WINDOW)
         else:
             new[ASK, k, 0], new[ASK, k, 1] = 0, 0
 
@@ -470,13 +470,13 @@ def notional_within(ladder: Ladder, s: int, side: int, distance_ticks: int) -> i
         stop = max(ticks - distance_ticks, low)
         while ticks > 0 and ticks >= stop:
             total += ticks * ladder.lots[s, BID, ticks & MASK]
-            ticks = _next_down(ladder.bits[s, BID], ticks - 1, stop)
+            ticks = next_down(ladder.bits[s, BID], ticks - 1, stop)
     else:
         ticks = info[I_BEST_ASK]
         stop = min(ticks + distance_ticks + 1, low + WINDOW)
         while ticks > 0 and ticks < stop:
             total += ticks * ladder.lots[s, ASK, ticks & MASK]
-            ticks = _next_up(ladder.bits[s, ASK], ticks + 1, stop)
+            ticks = next_up(ladder.bits[s, ASK], ticks + 1, stop)
     return total
 
 

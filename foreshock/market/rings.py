@@ -50,11 +50,11 @@ def slot_after(head: int) -> int:
 
 @in_place
 def close_bucket(
-    ring: Ring, sums: Ring, windows_steps: tuple[int, ...], symbol: int, head: int
+    ring: Ring, sums: Ring, windows_steps: NDArray[np.int64], symbol: int, head: int
 ) -> None:
     """Let the open bucket of `symbol` enter every window, and the one that leaves it go.
 
-    `windows_steps` are in steps, each below SLOTS. Call `open_bucket` next.
+    `windows_steps` are in steps, each below SLOTS, int64. Call `open_bucket` next.
     """
     for w in range(len(windows_steps)):
         leaving = slot_before(head, windows_steps[w])

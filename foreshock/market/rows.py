@@ -182,6 +182,22 @@ METRIC_NAMES: Final = {
     METRIC_FUNDING_RATE: "funding_rate",
 }
 
+# Context fields say what the other symbols did as of `boundary_ns` (market/context.py): a base and,
+# added to it, which leader or which window (k-th of the settings' lists). Of ALL symbols:
+CONTEXT_LEADER: Final = 100  # last price of a leader
+CONTEXT_MEAN: Final = 200  # mean return of all symbols, log
+CONTEXT_DISPERSION: Final = 300  # standard deviation of the returns across symbols, log
+CONTEXT_RISING: Final = 400  # share of symbols that surge now
+CONTEXT_FALLING: Final = 500  # share of symbols that slump now
+# Of one symbol:
+CONTEXT_RETURN_RANK: Final = 600  # among all symbols, 0 the least, 1 the most
+CONTEXT_VOLUME_RANK: Final = 700  # of the last minute's volume in quote currency, likewise; k = 0
+CONTEXT_SECTOR_MEAN: Final = 800  # mean return of the other symbols of its sector, log
+CONTEXT_SECTOR_RANK: Final = 900  # among its sector, by return
+# From here on a row carries a slow series, of ALL symbols or of one: CONTEXT_SERIES + its position
+# in the settings' list.
+CONTEXT_SERIES: Final = 1_000
+
 # Status of an instrument.
 TRADING, HALTED, DELISTED = range(3)
 STATUS_NAMES: Final = {TRADING: "TRADING", HALTED: "HALTED", DELISTED: "DELISTED"}

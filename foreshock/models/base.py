@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from foreshock.errors import DomainError
+from foreshock.errors import DomainError, ForeshockError, ModelError
+from foreshock.features.vector import Layout
 
 Tier = Literal["bars", "tape", "book"]
+TIERS: Final[tuple[Tier, ...]] = ("bars", "tape", "book")  # each has what those before have
 Source = Literal["simulation", "binance", "bybit", "okx"]
 
 
@@ -21,14 +23,20 @@ class Domain(BaseModel):
 
     source: Source = Field(description="Who made the frames: the simulated exchange or a venue.")
     market: str = Field(description="binance-spot or binance-usdm (foreshock.market.instruments).")
-    tier: Tier = Field(description="Which inputs the features need: bars, tape or book.")
+    tier: Tier = Field(description="Which inputs features need, or rows have: bars, tape or book.")
 
     def __str__(self) -> str:
         return f"{self.source}/{self.market}/{self.tier}"
 
+    def admits(self, where: Domain) -> bool:
+        """Whether a model of this domain may speak on rows of `where`: of the same source and
+        market, with at least the inputs that it was trained on."""
+        same = (self.source, self.market) == (where.source, where.market)
+        return same and TIERS.index(self.tier) <= TIERS.index(where.tier)
+
     def require(self, asked: Domain) -> None:
-        """Raises DomainError unless `asked` is this very domain."""
-        if asked != self:
+        """Raises DomainError unless a model of this domain may speak on rows of `asked`."""
+        if not self.admits(asked):
             raise DomainError(f"the model was made for {self}, not for {asked}")
 
 
@@ -71,6 +79,24 @@ class ModelCard(BaseModel):
     def required(self) -> NDArray[np.bool_]:
         """bool (k,): columns that must be warm."""
         return np.isin(np.array(self.feature_names), np.array(self.required_features))
+
+    def columns(self, layout: Layout) -> NDArray[np.int64]:
+        """int64 (k,): where the model's features are in vectors of `layout`. Raises ModelError
+        where one is missing there or is defined otherwise than it was trained on."""
+        try:
+            found = layout.only(self.feature_names)
+        except ForeshockError as error:
+            raise ModelError(f"model {self.version} cannot read these vectors: {error}") from error
+        if found.fingerprint != self.layout_fingerprint:
+            raise ModelError(
+                f"model {self.version} was trained on layout {self.layout_fingerprint}, features "
+                f"of the same names are now defined otherwise: {found.fingerprint}"
+            )
+        return np.array(layout.columns(self.feature_names), np.int64)
+
+    def required_in(self, layout: Layout) -> NDArray[np.bool_]:
+        """bool (width of `layout`,): columns there that must be warm."""
+        return np.isin(np.array(layout.names), np.array(self.required_features))
 
 
 @runtime_checkable

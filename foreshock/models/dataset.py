@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.errors import DatasetError
+from foreshock.features.vector import fingerprint_of
 
 # What a manifest must say, and what for.
 MANIFEST_KEYS = (
     "feature_names",  # list[str], k names in column order
     "required_features",  # list[str], those that must be warm before a vector may be scored
+    "feature_digests",  # {name: foreshock.features.vector.FeatureSpec.digest}, in column order
     "layout_fingerprint",  # str, foreshock.features.vector.Layout.fingerprint
     "label_fingerprint",  # str, foreshock.labels.barriers.LabelSettings.fingerprint
     "horizons_s",  # list[int], H ascending horizons
@@ -94,6 +97,28 @@ class TrainingSet:
         taken: dict[str, Any] = {name: value[rows] for name, value in self.arrays().items()}
         return replace(self, **taken)
 
+    def with_features(self, patterns: Sequence[str]) -> TrainingSet:
+        """The same rows with the features that any of the patterns names (`*` for any letters), in
+        column order. Raises DatasetError where a pattern names none."""
+        names = self.feature_names
+        chosen = [name for name in names if any(fnmatchcase(name, p) for p in patterns)]
+        idle = [p for p in patterns if not any(fnmatchcase(name, p) for name in names)]
+        if idle:
+            raise DatasetError(f"no feature of the dataset is called {idle}")
+        if len(chosen) == len(names):
+            return self
+        digests = {name: self.manifest["feature_digests"][name] for name in chosen}
+        required = [name for name in self.manifest["required_features"] if name in digests]
+        manifest = {
+            **self.manifest,
+            "feature_names": chosen,
+            "feature_digests": digests,
+            "required_features": required,
+            "layout_fingerprint": fingerprint_of(digests),
+        }
+        columns = [names.index(name) for name in chosen]
+        return replace(self, X=np.ascontiguousarray(self.X[:, columns]), manifest=manifest)
+
     def in_order(self) -> TrainingSet:
         """The same rows ordered by (t0, symbol)."""
         return self.take(np.lexsort((self.symbol, self.t0_ns)).astype(np.int64))
@@ -116,6 +141,8 @@ class TrainingSet:
         names = self.feature_names
         if len(set(names)) != len(names):
             raise DatasetError("a feature is named twice in the manifest")
+        if set(self.manifest["feature_digests"]) != set(names):
+            raise DatasetError("feature_digests are not those of feature_names")
         unknown = sorted(set(self.manifest["required_features"]) - set(names))
         if unknown:
             raise DatasetError(f"required_features names what is no feature: {unknown}")

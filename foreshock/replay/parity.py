@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foreshock.engine.outcomes import Boundary
 from foreshock.engine.step import Engine
@@ -31,6 +32,7 @@ from foreshock.replay.tap import Tap, rows_of_journal
 from foreshock.stores.journal import entries_of, to_table
 
 LONGEST_PIECE: Final = 400  # headers
+A_BIT_OF_EACH: Final = "a bit of each feature"
 RESTORE_EVERY: Final = 25_000  # headers, on average
 PARTS: Final = (
     "vectors", "warm", "book_state", "book_epoch", "tape_epoch", "bill_inputs", "rows",
@@ -43,7 +45,7 @@ class Certificate:
 
     features     names, in column order
     rows         header rows that went through both engines; `kinds` of them
-    values       by feature, how many were given (not NaN) and compared
+    given        by feature, how many were given (not NaN) and compared, int64
     differing    by feature, part of a boundary, or state: differing bits
     cuts, restores, resyncs   how often the second engine was cut off and restored, and how often a
                  book was joined anew
@@ -54,12 +56,15 @@ class Certificate:
     rows: int = 0
     kinds: Counter[int] = field(default_factory=Counter)
     boundaries: int = 0
-    values: Counter[str] = field(default_factory=Counter)
+    given: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     differing: Counter[str] = field(default_factory=Counter)
     cuts: int = 0
     restores: int = 0
     resyncs: int = 0
     first: str | None = None
+
+    def __post_init__(self) -> None:
+        self.given = np.zeros(len(self.features), np.int64)
 
     @property
     def differing_bits(self) -> int:
@@ -69,7 +74,8 @@ class Certificate:
     @property
     def alarms(self) -> list[str]:
         """What keeps this from being a certificate, besides differing bits."""
-        out = [f"{name} was never given" for name in self.features if not self.values[name]]
+        never = np.flatnonzero(self.given == 0).tolist()
+        out = [f"{self.features[k]} was never given" for k in never]
         happened = {"resync": self.resyncs, "restore": self.restores, "cut": self.cuts}
         return out + [f"no {what} happened" for what, n in happened.items() if not n]
 
@@ -187,14 +193,18 @@ class Twins:
             found.boundaries += 1
             where = f"at boundary {one.boundary_ns}, row {one.closed_by_seq}"
             for name in ("closed_by_seq", "closed_at_ns"):
-                apart = int(getattr(one, name)) ^ int(getattr(two, name))
-                found.note(name, apart.bit_count(), where)
+                moved = int(getattr(one, name)) ^ int(getattr(two, name))
+                found.note(name, moved.bit_count(), where)
             for part in PARTS[1:]:
                 found.note(part, _bits(getattr(one, part), getattr(two, part)), where)
-            for k, name in enumerate(found.features):
-                column = one.vectors[:, k]
-                found.values[name] += int(np.isfinite(column).sum())
-                found.note(name, _bits(column, two.vectors[:, k]), where)
+            found.given += np.isfinite(one.vectors).sum(axis=0)
+            if one.vectors.shape == two.vectors.shape:
+                apart = one.vectors.view(np.uint32) ^ two.vectors.view(np.uint32)
+                by_column = np.bitwise_count(apart).sum(axis=0)
+                for k in np.flatnonzero(by_column).tolist():
+                    found.note(found.features[k], int(by_column[k]), where)
+            else:
+                found.note("vectors", 8 * one.vectors.nbytes, where)
 
 
 def certify(
@@ -237,16 +247,13 @@ def certify(
     twins.end()
 
 
-def plants(features: tuple[str, ...], after: int) -> list[Plant]:
-    """One bit in every feature in turn, a row that is lost at a cut, and snapshots that forget."""
+def plants(after: int) -> list[Plant]:
+    """One bit in every feature, a row that is lost at a cut, and snapshots that forget."""
 
-    def flipped(column: int) -> Callable[[Boundary], Boundary]:
-        def flip(boundary: Boundary) -> Boundary:
-            vectors = boundary.vectors.copy()
-            vectors.view(np.uint32)[-1, column] ^= 1
-            return replace(boundary, vectors=vectors)
-
-        return flip
+    def flip(boundary: Boundary) -> Boundary:
+        vectors = boundary.vectors.copy()
+        vectors.view(np.uint32)[-1] ^= 1
+        return replace(boundary, vectors=vectors)
 
     def lose_a_trade(rows: Rows) -> Rows:
         at = heads(rows)
@@ -262,7 +269,7 @@ def plants(features: tuple[str, ...], after: int) -> list[Plant]:
         return spoil
 
     return [
-        *(Plant(f"a bit of {name}", after, boundary=flipped(k)) for k, name in enumerate(features)),
+        Plant(A_BIT_OF_EACH, after, boundary=flip),
         Plant("a trade lost at a cut", after, rows=lose_a_trade),
         Plant("a restore that forgets the books", after, state=forget("ladder.")),
         Plant("a restore that forgets the tape", after, state=forget("flow.")),

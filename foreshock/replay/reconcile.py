@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.engine.outcomes import Boundary
-from foreshock.engine.provenance import Changes, changes
+from foreshock.engine.provenance import Changes, changes, features_of
 from foreshock.engine.step import Engine
 from foreshock.errors import ForeshockError, RecordingError, SnapshotError
 from foreshock.market.rows import Rows, heads
@@ -115,7 +115,7 @@ class _Run:
     ) -> None:
         self.found = found
         self._recording, self._judge, self._each, self._made = recording, judge, each, made
-        self._engine = Engine(recording.instruments)
+        self._engine = Engine(recording.instruments, features_of(recording.meta).settings)
         self._symbols = [instrument.symbol for instrument in recording.instruments]
         self._snapshots = [] if made.features else recording.snapshot_seqs()
         self._said = recording.vectors()
@@ -163,7 +163,9 @@ class _Run:
         for at in self._snapshots:
             if at >= seq:
                 try:
-                    engine = Engine(self._recording.instruments)
+                    engine = Engine(
+                        self._recording.instruments, features_of(self._recording.meta).settings
+                    )
                     engine.restore(self._recording.snapshot(at))
                 except (SnapshotError, RecordingError):
                     continue  # the next one, then

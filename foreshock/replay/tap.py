@@ -26,7 +26,7 @@ from foreshock.stores.journal import BODY, FRAME, Entry, Part
 # kept frame by frame; all others of a session only tell what it knows.
 CALLS: Final = (
     "start", "receive_snapshot", "receive_answer", "snapshot_failed", "timer", "connection",
-    "control", "resync", "refresh",
+    "control", "resync", "refresh", "context",
 )  # fmt: skip
 MOST_BYTES: Final = 256_000_000  # kept until somebody takes them; beyond it frames are shed
 

@@ -12,7 +12,7 @@ What is checked, in this order; the first that fails is the reason:
  4 no_model           no model is loaded, or none of its horizons was approved, or it did not score
  5 model_domain       the model was made for another source, market or tier
  6 book_resyncing,    the book is not to be trusted: no signal leaves an invalid epoch
-   book_stale
+   book_stale         (a model of the bars or the tape asks for none: its prices must be known)
  7 cold               a feature that the model requires is not warm yet
  8 no_price           the bill or the barriers cannot be known
  9 below_probability  no approved horizon reaches its probability threshold
@@ -94,7 +94,7 @@ class GateSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the gate must know of the model that scored. H horizons, k features.
+    """What the gate must know of the model that scored. H horizons, k columns of a vector.
 
     required   bool (k,): columns that must be warm; None asks for a score that is not NaN only
     approved   H flags; a horizon without approval never signals
@@ -108,14 +108,15 @@ class ModelFacts:
     approved: tuple[bool, ...] | None = None
 
     @classmethod
-    def of(cls, card: ModelCard) -> ModelFacts:
-        """The facts that stand on a model's card."""
+    def of(cls, card: ModelCard, required: NDArray[np.bool_] | None = None) -> ModelFacts:
+        """The facts that stand on a model's card. `required` is of the vectors that it reads its
+        columns from (`ModelCard.required_in`); without it vectors are the model's own."""
         return cls(
             card.version,
             card.horizons_s,
             card.thresholds,
             card.domain,
-            card.required,
+            card.required if required is None else required,
             card.approved,
         )
 
@@ -264,14 +265,14 @@ def _refused_unscored(case: _Case, i: int) -> tuple[Reason, str] | None:
     model, book = case.model, int(case.boundary.book_state[i])
     if model is None:
         return Reason.NO_MODEL, f"no model for {case.where}"
-    if model.domain != case.where:
+    if not model.domain.admits(case.where):
         return (
             Reason.MODEL_DOMAIN,
             f"model {model.version} is of {model.domain}, not of {case.where}",
         )
     if not case.approved.any():
         return Reason.NO_MODEL, f"no horizon of model {model.version} was approved"
-    if book != SYNCED:
+    if book != SYNCED and model.domain.tier == "book":
         reason = Reason.BOOK_RESYNCING if book == RESYNCING else Reason.BOOK_STALE
         return reason, f"the book is {STATE_NAMES[book]}, epoch {case.boundary.book_epoch[i]}"
     if model.required is not None:

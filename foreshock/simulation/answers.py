@@ -12,7 +12,8 @@ import orjson
 from foreshock.market.clock import MS_NS
 from foreshock.market.instruments import USDM
 from foreshock.simulation import state
-from foreshock.simulation.derived import MINUTE_NS, Bar, Derived
+from foreshock.simulation.bars import MINUTE_NS, Bar
+from foreshock.simulation.derived import Derived
 
 if TYPE_CHECKING:
     from foreshock.simulation.exchange import SimulatedExchange
@@ -30,14 +31,14 @@ _Answer = Callable[["SimulatedExchange", Derived, int, int], Any]
 
 def rest_answer(
     exchange: SimulatedExchange, derived: Derived, path: str, rows: Sequence[int], one: bool,
-    limit: int,
+    limit: int, start_ms: int = 0,
 ) -> bytes | None:  # fmt: skip
     """The body for a path and the rows of the symbols asked for; None where nothing is there.
     `one`: a symbol was named, so that an answer that is a list by symbol is a single object."""
     usdm = exchange.settings.market == USDM
     short = path.rpartition("/")[2]
     if short == "klines" and one:
-        return orjson.dumps(_klines(derived, rows[0], limit))
+        return orjson.dumps(_klines(exchange, derived, rows[0], limit, start_ms))
     if usdm and short in RATIOS and one:
         return orjson.dumps(_ratios(exchange, derived, rows[0], short, limit))
     if usdm and short == "fundingRate":
@@ -52,10 +53,20 @@ def rest_answer(
     return orjson.dumps(told[0] if one else told)
 
 
-def _klines(derived: Derived, s: int, limit: int) -> list[list[Any]]:
-    """One-minute bars, the one in the making last; those since the exchange began are kept."""
+def _klines(
+    exchange: SimulatedExchange, derived: Derived, s: int, limit: int, start_ms: int
+) -> list[list[Any]]:
+    """One-minute bars: the latest, or with `start_ms` the first from there on. The one in the
+    making is the last; in front of those since the exchange began there is an invented day."""
+    bars = [*derived.past(s), *derived.bars[s]]
+    now_ns = exchange.now_ns // MINUTE_NS * MINUTE_NS
+    if bars and bars[-1].open_ns < now_ns:
+        bars.append(Bar(now_ns, bars[-1].close))  # no trade yet
+    limit = max(1, min(1500, limit))
+    if start_ms:
+        bars = [bar for bar in bars if bar.open_ns >= start_ms * MS_NS][:limit]
     out = []
-    for bar in list(derived.bars[s])[-max(1, min(1500, limit)) :]:
+    for bar in bars[-limit:]:
         o, h, low, c, v, q, taker, taker_q = derived.bar_fields(s, bar)
         open_ms = bar.open_ns // MS_NS
         out.append([open_ms, o, h, low, c, v, open_ms + 59_999, q, bar.n, taker, taker_q, "0"])

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from foreshock.market.clock import MS_NS, SECOND_NS
 from foreshock.market.instruments import USDM
 from foreshock.simulation import state
+from foreshock.simulation.bars import MINUTE_NS, Bar
+from foreshock.simulation.past import past_bars
 from foreshock.simulation.settings import DERIVED, SimulationSettings
 
-MINUTE_NS: Final = 60 * SECOND_NS
 STREAM_OF: Final = {"kline_1m": "kline_1m", "markPrice": "markPrice@1s", "forceOrder": "forceOrder"}
 BARS_KEPT: Final = 1500
 _LOOK_BACK_S: Final = 60
@@ -46,44 +47,6 @@ def hashed(seed: int, s: int, moment: int, lane: int) -> float:
     return ((x ^ (x >> 31)) >> 11) / (1 << 53)
 
 
-class Bar:
-    """A one-minute bar in the making: prices in ticks, sizes in lots."""
-
-    __slots__ = (
-        "close",
-        "first",
-        "high",
-        "last",
-        "lots",
-        "low",
-        "n",
-        "open",
-        "open_ns",
-        "taker",
-        "taker_turnover",
-        "turnover",
-    )  # fmt: skip
-
-    def __init__(self, open_ns: int, price: int) -> None:
-        self.open_ns = open_ns
-        self.open = self.high = self.low = self.close = price
-        self.lots = self.turnover = self.taker = self.taker_turnover = self.n = 0
-        self.first = self.last = -1
-
-    def add(self, trade_id: int, price: int, lots: int, seller: int) -> None:
-        if self.n == 0:
-            self.open = self.high = self.low = price
-            self.first = trade_id
-        self.high, self.low = max(self.high, price), min(self.low, price)
-        self.close, self.last = price, trade_id
-        self.n += 1
-        self.lots += lots
-        self.turnover += price * lots
-        if not seller:
-            self.taker += lots
-            self.taker_turnover += price * lots
-
-
 class Derived:
     """See the top. `second` must be called at each whole second, in order."""
 
@@ -96,6 +59,7 @@ class Derived:
         self._mids = np.zeros((n, _LOOK_BACK_S + 1))
         self._filled = 0
         self.bars: list[deque[Bar]] = [deque(maxlen=BARS_KEPT) for _ in range(n)]
+        self._past: dict[int, list[Bar]] = {}
         self.liquidations = np.zeros(n, np.int64)  # all that happened; the stream tells a sample
 
     # What REST asks too
@@ -144,6 +108,15 @@ class Derived:
         """A long/short ratio around one; changes every five minutes."""
         five = at_ns // (5 * MINUTE_NS)
         return math.exp(0.6 * (hashed(self.settings.seed, self._seeds[s], five, lane + 8) - 0.5))
+
+    def past(self, s: int) -> list[Bar]:
+        """The bars of before the exchange began (past.py)."""
+        if s not in self._past:
+            ticks = float(self._market.real[s, state.MID_TICKS])
+            whole = self._market.book.whole[s]
+            lot = float(whole[state.LOT_UNITS]) / 10.0 ** int(whole[state.LOT_DECIMALS])
+            self._past[s] = past_bars(self.settings, s, ticks, lot * self.mid_at_start(s))
+        return self._past[s]
 
     def decimal(self, s: int, value: int, column: int) -> str:
         """Ticks (column PRICE_UNITS) or lots (LOT_UNITS) as the venue writes them."""

@@ -148,7 +148,8 @@ class SimulatedExchange:
         InstrumentError."""
         symbol = query.get("symbol", "")
         rows = [self._row(symbol)] if symbol else list(range(len(self.symbols)))
-        return rest_answer(self, self._derived, path, rows, bool(symbol), limit)
+        start_ms = int(query.get("startTime", 0))
+        return rest_answer(self, self._derived, path, rows, bool(symbol), limit, start_ms)
 
     def calendar(self) -> list[dict[str, Any]]:
         """Regimes, halts, listings and delistings that have begun, in order. JSON-ready. Empty

@@ -67,6 +67,7 @@ class ArchiveInput:
     series        of one market; trades *or* aggTrades of a symbol, since both would count twice
     first, last   days, inclusive
     delays, seed  of the modelled arrival
+    timer_ns      how far apart the timer rows are
 
     Raises ArchiveError where they do not go together, or a symbol has no rows that tell its tick
     and lot."""
@@ -79,6 +80,8 @@ class ArchiveInput:
         last: date,
         delays: Delays,
         seed: int,
+        *,
+        timer_ns: int = SECOND_NS,
     ) -> None:
         tapes = [s.symbol for s in series if s.kind in TAPES]
         if len({s.market for s in series}) != 1 or len(set(tapes)) != len(tapes):
@@ -89,7 +92,7 @@ class ArchiveInput:
         if mute:
             raise ArchiveError("kind", f"{', '.join(mute)}: no rows in the data language")
         self._history, self._first, self._last = history, first, last
-        self._delays, self._seed = delays, seed
+        self._delays, self._seed, self._timer_ns = delays, seed, timer_ns
         self._series = sorted(series)
         self._next_seq = 0
         self.instruments = [
@@ -121,7 +124,7 @@ class ArchiveInput:
                 continue
             stamps = batch.rows["arrival_ns"][batch.is_head]
             opening = [] if started else [self._opening(int(stamps[0]))]
-            timers = _timers(int(stamps[0]), int(stamps[-1]))
+            timers = _timers(int(stamps[0]), int(stamps[-1]), self._timer_ns)
             started = True
             yield self._numbered(_in_order([*opening, _whole(timers), batch]))
 
@@ -185,8 +188,8 @@ def _cut(batch: _Batch, end_ns: int) -> tuple[_Batch, _Batch]:
     )
 
 
-def _timers(first_ns: int, last_ns: int) -> Rows:
-    at = np.arange(boundary_after(first_ns, SECOND_NS), last_ns + SECOND_NS, SECOND_NS)
+def _timers(first_ns: int, last_ns: int, step_ns: int) -> Rows:
+    at = np.arange(boundary_after(first_ns, step_ns), last_ns + step_ns, step_ns)
     rows = empty_rows(len(at))
     rows["arrival_ns"], rows["kind"], rows["symbol"], rows["flags"] = at, TIMER, ALL, MODELLED
     return rows

@@ -82,7 +82,10 @@ def instrument_of(series: Series, tables: Iterable[pa.Table]) -> Instrument:
 
 
 def _units(values: NDArray[np.float64], decimals: int, units: int, what: str) -> NDArray[np.int64]:
-    """Whole ticks or lots. Raises ArchiveError off the grid."""
+    """Whole ticks or lots. Raises ArchiveError off the grid, and on NaN and infinity."""
+    if not np.isfinite(values).all():
+        value = values[np.flatnonzero(~np.isfinite(values))[0]]
+        raise ArchiveError("grid", f"{what} {value!r} is no number")
     out: NDArray[np.int64] = np.rint(values * 10.0**decimals / units).astype(np.int64)
     wrong = out * units / 10.0**decimals != values
     if wrong.any():

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.errors import InstrumentError
-from foreshock.market.clock import SECOND_NS
+from foreshock.market.clock import MS_NS, SECOND_NS
+from foreshock.market.context import context_rows
 from foreshock.market.instruments import SPOT, USDM, Instrument
 from foreshock.market.integrity import (
     RULE_SPOT,
@@ -25,6 +26,8 @@ from foreshock.market.integrity import (
 )
 from foreshock.market.rows import (
     ALL,
+    BACKFILL,
+    BAR,
     BOOK,
     CONNECTED,
     CONNECTION,
@@ -51,11 +54,11 @@ from foreshock.market.rows import (
     as_rows,
     empty_rows,
 )
-from foreshock.venues.binance_answers import METRIC_KINDS, changes, metrics
+from foreshock.venues.binance_answers import METRIC_KINDS, changes, metrics, past_bars
 from foreshock.venues.binance_book import decode_snapshot
 from foreshock.venues.binance_fields import FIELDS, OUTCOME_NAMES
 from foreshock.venues.binance_frames import SCRATCH_LINES, decode
-from foreshock.venues.binance_wire import INSTRUMENTS_KIND, stream_kinds
+from foreshock.venues.binance_wire import BARS_KIND, INSTRUMENTS_KIND, MINUTE_NS, stream_kinds
 from foreshock.venues.carriers import Carriers
 from foreshock.venues.resyncs import Resyncs
 from foreshock.venues.session import BOOK_FAMILY, TAPE_FAMILY, SnapshotRequest
@@ -260,6 +263,14 @@ class BinanceSession:
         """A control row: model, strategy or bill version, kill switch (market/rows.py)."""
         return self._row(self._stamp(arrival_ns), CONTROL, ALL, a=control_field, b=value)
 
+    def context(self, boundary_ns: int, known_ns: int, body: bytes, arrival_ns: int) -> Rows:
+        """Context rows: what the other symbols did, or slow series (`Session.context`)."""
+        rows = context_rows(
+            body, len(self._instruments), boundary_ns, known_ns, self._stamp(arrival_ns), self._seq
+        )
+        self._seq += len(rows)
+        return rows
+
     def resync(self, symbol: str, reason: int, arrival_ns: int) -> Rows:
         """Distrust one book from outside: crossed, or run out of the range that is known."""
         s = self._index[symbol]
@@ -284,9 +295,10 @@ class BinanceSession:
     # Answers to other requests
 
     def receive_answer(self, kind: str, symbol: str, body: bytes, arrival_ns: int) -> Rows:
-        """METRIC rows of a poll's answer, each value once; INSTRUMENT rows of the venue's list,
-        each with the epochs that it breaks: a changed step distrusts book and tape, a halt keeps
-        the book from being joined until it is over."""
+        """METRIC rows of a poll's answer, each value once; BAR rows, flagged BACKFILL, of bars that
+        are over; INSTRUMENT rows of the venue's list, each with the
+        epochs that it breaks: a changed step distrusts book and tape, a halt keeps the book from
+        being joined until it is over."""
         arrival_ns = self._stamp(arrival_ns)
         out = [empty_rows()]
         try:
@@ -296,6 +308,8 @@ class BinanceSession:
                     out += self._change(instrument, arrival_ns)
             elif kind in METRIC_KINDS:
                 out += self._metrics(kind, symbol, body, arrival_ns)
+            elif kind == BARS_KIND:
+                out.append(self._past_bars(symbol, body, arrival_ns))
             else:
                 self._counts[OUTCOME_NAMES.index("unsupported")] += 1
         except (ValueError, RecursionError):
@@ -313,6 +327,20 @@ class BinanceSession:
             bits = int(np.float64(metric.value).view(np.int64))
             out.append(self._row(arrival_ns, METRIC, s, id=metric.as_of_ns, a=metric.field, b=bits))
         return out
+
+    def _past_bars(self, symbol: str, body: bytes, arrival_ns: int) -> Rows:
+        s = self._index[symbol]
+        head, packs = past_bars(body, self._instruments[s])
+        words = np.zeros((2 * len(head), WORDS), np.int64)
+        rows = as_rows(words)
+        rows["arrival_ns"][::2], rows["event_ns"][::2] = arrival_ns, head[:, 1] * MS_NS
+        rows["seq"][::2] = self._seq + np.arange(len(head))
+        rows["kind"][::2], rows["flags"][::2], rows["count"][::2] = BAR, BACKFILL, 1
+        rows["symbol"][::2], rows["id"][::2] = s, head[:, 0] * MS_NS
+        rows["id2"][::2], rows["a"][::2], rows["b"][::2] = head[:, 2], MINUTE_NS, 1
+        words[1::2] = packs
+        self._seq += len(head)
+        return rows
 
     def _change(self, now: Instrument, arrival_ns: int) -> list[Rows]:
         """An instrument's next version, and the epochs that it breaks."""

@@ -12,6 +12,9 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foreshock.errors import InstrumentError
 from foreshock.market.clock import MS_NS
 from foreshock.market.instruments import Instrument, from_exchange_info
@@ -49,6 +52,10 @@ _MEMBERS: Final = {
 }
 METRIC_KINDS: Final = frozenset(_MEMBERS)
 
+# Of a bar: open, high, low, close, volume, what takers bought, turnover, what takers bought of it.
+_BAR_NUMBERS: Final = (1, 2, 3, 4, 5, 9, 7, 10)
+_NEAR: Final = 1e-3  # of a step: how far a decimal, read as float64, may lie from it
+
 # A status that is not here has stopped for now: BREAK, HALT, SETTLING, PENDING_TRADING, …
 _STATUS: Final = {"TRADING": TRADING, "CLOSE": DELISTED, "DELIVERED": DELISTED}
 
@@ -79,6 +86,45 @@ def _number(value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{value!r} is not finite")
     return number
+
+
+def past_bars(body: bytes, instrument: Instrument) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(open_ms, close_ms and fills, int64 (n, 3); the pack words, int64 (n, 10)) of the minute bars
+    of a klines answer, in the order of time, but for the last one, which may not be over. Bars off
+    the instrument's grid, which was another one then, are left out. Raises ValueError on
+    rubbish."""
+    answer: Any = json.loads(body)
+    if not isinstance(answer, list) or not all(
+        isinstance(bar, list) and len(bar) >= 11 for bar in answer
+    ):
+        raise ValueError(f"no bars in {body[:80]!r}")
+    head = np.array([[_whole(b[0]), _whole(b[6]), _whole(b[8])] for b in answer], np.int64)
+    head = head.reshape(-1, 3)
+    said = np.array([[b[k] for k in _BAR_NUMBERS] for b in answer], np.float64).reshape(-1, 8)
+    if (np.diff(head[:, 0]) <= 0).any() or (head[:, 0] <= 0).any() or (head > LATEST_MS).any():
+        raise ValueError("bars out of the order of time")
+    if not np.isfinite(said).all():
+        raise ValueError("a bar of no numbers")
+    tick_decimals, tick_units, lot_decimals, lot_units = instrument.steps
+    prices = said[:, :4] * 10.0**tick_decimals / tick_units
+    sizes = said[:, 4:6] * 10.0**lot_decimals / lot_units
+    fine = [np.abs(prices - np.rint(prices)) < _NEAR, prices > 0.5, prices < 2.0**52]
+    fine += [sizes < 2.0**52, said >= 0]
+    fits: NDArray[np.bool_] = np.logical_and.reduce(np.hstack(fine), axis=1)
+    packs = np.empty((len(said), 10), np.int64)
+    packs[:, :4] = np.rint(prices)
+    packs[:, 4:6] = np.floor(sizes + _NEAR)  # lots were smaller when the bar began
+    packs[:, 6:8] = np.ascontiguousarray(said[:, 6:]).view(np.int64)
+    packs[:, 8:] = -1  # the answer names no trade ids
+    fits[-1:] = False
+    return head[fits], packs[fits]
+
+
+def _whole(value: Any) -> int:
+    """An integer that a row can hold. Raises ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r} is no integer from zero")
+    return value
 
 
 def _entries(body: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from foreshock.errors import InstrumentError
+from foreshock.market.clock import MS_NS
 from foreshock.market.instruments import SPOT, USDM
 from foreshock.venues.session import BOOK_FAMILY, TAPE_FAMILY
 from foreshock.venues.wire import Request, Subscription
@@ -41,6 +43,13 @@ RATIO_PATHS: Final = {
     "top_long_short_positions": "/futures/data/topLongShortPositionRatio",
     "taker_buy_sell": "/futures/data/takerlongshortRatio",
 }
+
+BARS_KIND: Final = "bars"
+BAR_PAGE: Final = {SPOT: 1000, USDM: 499}  # bars of a request that weighs 2
+BARS_BACK: Final = 1500  # minutes: more than a day
+MINUTE_MS: Final = 60_000
+MINUTE_NS: Final = MINUTE_MS * MS_NS
+FUNDINGS: Final = 100  # 33 days of them
 
 # Weight of a depth request by its levels: what holds up to and with so many.
 _DEPTH_WEIGHT: Final = {
@@ -154,6 +163,34 @@ class BinanceWire:
             for kind, path in RATIO_PATHS.items():
                 out.append(Request(kind, symbol, path, asked, 0, RATIOS_EVERY_S))
         return out
+
+    def history(self, symbols: Sequence[str], venue_ns: int) -> list[Request]:
+        """USD-M: the settled funding of a month. Then the minute bars of a day and more, in pages
+        of what costs least a bar."""
+        out = []
+        if self.market != SPOT:
+            for symbol in symbols:
+                asked: dict[str, str | int] = {"symbol": symbol, "limit": FUNDINGS}
+                out.append(Request(FUNDING_KIND, symbol, f"{self._api}/fundingRate", asked, 1))
+        page, path = BAR_PAGE[self.market], f"{self._api}/klines"
+        first_ms = (venue_ns // MINUTE_NS - BARS_BACK) * MINUTE_MS
+        for symbol in symbols:
+            asked = {"symbol": symbol, "interval": "1m", "startTime": first_ms, "limit": page}
+            out.append(Request(BARS_KIND, symbol, path, asked, 2))
+        return out
+
+    def later(self, request: Request, body: bytes) -> Request | None:
+        """Bars: behind a full page the next one, which begins with its last bar again, because a
+        bar that ends an answer may not be over."""
+        if request.kind != BARS_KIND:
+            return None
+        answer: Any = json.loads(body)
+        if not isinstance(answer, list) or len(answer) < BAR_PAGE[self.market]:
+            return None
+        last_ms = answer[-1][0] if isinstance(answer[-1], list) and answer[-1] else None
+        if not isinstance(last_ms, int) or last_ms <= int(request.params["startTime"]):
+            raise ValueError(f"no bar behind the first: {answer[-1]!r:.80}")
+        return replace(request, params={**request.params, "startTime": last_ms})
 
     def time(self) -> Request:
         """The venue's clock."""

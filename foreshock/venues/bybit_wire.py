@@ -53,12 +53,15 @@ class BybitWire(SocketWire):
             ]  # fmt: skip
         return out
 
-    def history(self, symbol: str, bars: int = 200) -> Request:
-        """The last minute bars, once: rows flagged BACKFILL."""
-        params: dict[str, str | int] = {
-            "category": "linear", "symbol": symbol, "interval": "1", "limit": bars,
-        }  # fmt: skip
-        return Request("bars", symbol, "/v5/market/kline", params)
+    def history(self, symbols: Sequence[str], venue_ns: int) -> list[Request]:
+        """The last minute bars of each symbol, as many as one page holds."""
+        return [
+            Request(
+                "bars", s, "/v5/market/kline",
+                {"category": "linear", "symbol": s, "interval": "1", "limit": 1000},
+            )
+            for s in symbols
+        ]  # fmt: skip
 
     def time(self) -> Request:
         """The venue's clock."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from foreshock.errors import ConfigError, InstrumentError
 from foreshock.market.clock import SECOND_NS
+from foreshock.market.context import context_rows
 from foreshock.market.instruments import Instrument
 from foreshock.market.jit import in_place_kernel
 from foreshock.market.rows import (
@@ -255,6 +256,11 @@ class FallbackSession:
     def control(self, control_field: int, value: int, arrival_ns: int) -> Rows:
         """A control row of the whole input."""
         return self._row(arrival_ns, CONTROL, a=control_field, b=value)
+
+    def context(self, boundary_ns: int, known_ns: int, body: bytes, arrival_ns: int) -> Rows:
+        """Context rows, of the symbols of whoever is listened to (`Session.context`)."""
+        rows = context_rows(body, self._n, boundary_ns, known_ns, arrival_ns, 0)
+        return self.adopt(self.active, rows)
 
     def _row(self, arrival_ns: int, kind: int, **payload: int) -> Rows:
         row = empty_rows(1)

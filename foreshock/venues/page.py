@@ -7,8 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from foreshock.market.context import context_rows
 from foreshock.market.instruments import Instrument
-from foreshock.market.rows import LEVELS_PER_PACK, WORDS, Rows, as_rows, empty_rows, packs_for
+from foreshock.market.rows import (
+    LEVELS_PER_PACK,
+    WORDS,
+    Rows,
+    as_rows,
+    as_words,
+    empty_rows,
+    packs_for,
+)
 from foreshock.venues.facts import BarFact, Level, lots, ticks
 
 NAN_BITS = 0x7FF8_0000_0000_0000
@@ -76,6 +85,14 @@ class Page:
             id=fact.open_ns, id2=-1, a=fact.interval_ns, b=int(fact.closed),
         )  # fmt: skip
         self._words += (*prices, volume, -1, bits(fact.turnover), NAN_BITS, -1, -1)
+
+    def context(
+        self, arrival_ns: int, body: bytes, symbols: int, boundary_ns: int, known_ns: int
+    ) -> None:
+        """CONTEXT rows (market/context.py). Raises RowError."""
+        rows = context_rows(body, symbols, boundary_ns, known_ns, arrival_ns, self._seq)
+        self._words += as_words(rows).ravel().tolist()
+        self._seq += len(rows)
 
     def take(self) -> Rows:
         """All of it; the page is empty then."""

@@ -82,6 +82,11 @@ class Session(Protocol):
         """Rows of any other REST answer (`venues.wire.Request.kind`): metrics, the venue's list of
         instruments. Rubbish is counted and dropped."""
 
+    def context(self, boundary_ns: int, known_ns: int, body: bytes, arrival_ns: int) -> Rows:
+        """CONTEXT rows of what the other symbols did, or of slow series: CONTEXT_VALUE as bytes
+        (market/context.py), symbols by this session's indices. `boundary_ns` is as of when, 0 for a
+        slow series; `known_ns` when it became known. Raises RowError on anything else."""
+
     def silent(self) -> list[str]:
         """Streams that say nothing although their own rate says that they should, as of the last
         timer; each is named once, until it spoke again. The shell takes them anew."""

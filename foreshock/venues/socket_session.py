@@ -172,6 +172,13 @@ class SocketSession(FactRows):
             elif family == TAPE and self._sync[s, S_TAPE_STATE] == STALE:
                 self._epoch(s, TAPE, SYNCED, REASON_RESUMED, anew=False)
 
+    def context(self, boundary_ns: int, known_ns: int, body: bytes, arrival_ns: int) -> Rows:
+        """Context rows: what the other symbols did, or slow series (`Session.context`)."""
+        self._page.context(
+            self._stamp(arrival_ns), body, len(self._instruments), boundary_ns, known_ns
+        )
+        return self._page.take()
+
     def control(self, control_field: int, value: int, arrival_ns: int) -> Rows:
         """A control row (market/rows.py)."""
         self._page.row(self._stamp(arrival_ns), CONTROL, ALL, a=control_field, b=value)

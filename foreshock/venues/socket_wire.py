@@ -49,6 +49,14 @@ class SocketWire:
             out.append(Subscription(self.path, messages, names, families, part))
         return out
 
+    def history(self, symbols: Sequence[str], venue_ns: int) -> list[Request]:
+        """Nothing, unless the venue says otherwise."""
+        return []
+
+    def later(self, request: Request, body: bytes) -> Request | None:
+        """One page is all."""
+        return None
+
     def snapshot(self, symbol: str, levels: int) -> Request | None:
         """None: it comes over the socket when `book_stream` is taken anew."""
         return None

@@ -73,6 +73,15 @@ class Wire(Protocol):
     def polls(self, symbols: Sequence[str]) -> list[Request]:
         """What is asked again and again: open interest, ratios, funding."""
 
+    def history(self, symbols: Sequence[str], venue_ns: int) -> list[Request]:
+        """What is asked once, before the polls begin, so that what looks far back need not wait:
+        minute bars and settled funding of each symbol, each its first page. `venue_ns` is the
+        venue's clock."""
+
+    def later(self, request: Request, body: bytes) -> Request | None:
+        """The page behind the one that `body` answered, None where that was the last. Raises
+        ValueError on rubbish."""
+
     def time(self) -> Request:
         """The venue's clock."""
 

@@ -9,11 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foreshock.features import catalog
+from foreshock.features.settings import FeatureSettings
 from foreshock.market.rows import BOOK, RESYNCING, STALE, SYNCED, TAPE
 from tests.reference.feature_tape import boundaries_of, drive
-from tests.reference.features import SECOND, Book, Epoch, Event, Top, Trade, features_at
+from tests.reference.features import SECOND, Book, Epoch, Event, Top, Trade
+from tests.reference.features_depth import depth_features
+from tests.reference.features_resilience import resilience_features
 
-NAMES = catalog.layout().names
+CHOSEN = FeatureSettings(families=("depth", "resilience"))
+NAMES = catalog.layout(CHOSEN).names
 START = 1_700_000_000 * SECOND
 N = 2
 
@@ -66,11 +70,12 @@ def test_families_equal_their_naive_twins_on_any_tape(
 ) -> None:
     events, boundaries = tape
     tops = tops_for(boundaries, seed)
-    found = drive(events, boundaries, tops, N)
+    found = drive(events, boundaries, tops, N, features=CHOSEN)
     stride = max(1, len(boundaries) // 12)
     for k in range(seed % stride, len(boundaries), stride):
         symbol = (seed + k) % N
-        wanted = features_at(events, symbol, boundaries[k], tops[symbol])
+        asked = (events, symbol, boundaries[k], tops[symbol])
+        wanted = depth_features(*asked) | resilience_features(*asked)
         for column, name in enumerate(NAMES):
             got, want = float(found[k, symbol, column]), wanted[name]
             assert math.isclose(got, want, rel_tol=1e-9, abs_tol=1e-9) or (

@@ -161,6 +161,16 @@ class LoopbackWire:
         """Open interest, ten times a second."""
         return [Request("oi", s, "/oi", {"symbol": s}, 1, every_s=0.1) for s in symbols]
 
+    def history(self, symbols: Sequence[str], venue_ns: int) -> list[Request]:
+        """Two pages of the past."""
+        return [Request("past", s, "/past", {"symbol": s, "of": venue_ns}, 1) for s in symbols]
+
+    def later(self, request: Request, body: bytes) -> Request | None:
+        """The second."""
+        if request.kind == "later":
+            return None
+        return Request("later", request.symbol, request.path, request.params, 1)
+
     def time(self) -> Request:
         """GET /time."""
         return Request("time", "", "/time", {}, 1)

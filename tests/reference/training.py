@@ -45,6 +45,7 @@ def make_set(
         manifest={
             "feature_names": [f"feature_{i}" for i in range(6)],
             "required_features": ["feature_0", "feature_1"],
+            "feature_digests": {f"feature_{i}": f"{i}" * 8 for i in range(6)},
             "layout_fingerprint": "0" * 16,
             "label_fingerprint": "1" * 16,
             "horizons_s": list(horizons_s),

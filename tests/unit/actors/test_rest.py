@@ -39,6 +39,7 @@ class Counting:
         self.asked: list[str] = []
         self.fullest = self.refused = self.others = 0
         self.port = 0
+        self.missing = "nobody"
 
     @property
     def url(self) -> str:
@@ -58,6 +59,8 @@ class Counting:
                 symbol = parse_qs(url.query).get("symbol", [""])[0]
                 self.asked.append(f"{url.path} {symbol}".strip())
                 body, status = b'{"ns": 5000000000}', b"200 OK"
+                if symbol == self.missing:
+                    status = b"404 Not Found"
                 if used > self.limit:
                     self.refused += 1
                     status = b"429 Too Many\r\nRetry-After: 1"
@@ -72,7 +75,7 @@ class Counting:
 
 @asynccontextmanager
 async def asking(
-    venue: Counting, budget: WeightBudget, per_s: float = 1e6, polls: int = 0
+    venue: Counting, budget: WeightBudget, per_s: float = 1e6, polls: int = 0, past: int = 0
 ) -> AsyncIterator[tuple[Rest, list[Event]]]:
     server = await asyncio.start_server(venue.serve, "127.0.0.1", 0, backlog=512)
     venue.port = server.sockets[0].getsockname()[1]
@@ -80,7 +83,9 @@ async def asking(
     clock, wire = Clock(), LoopbackWire()
     rest = Rest(wire, venue.url, clock, OwnBudget(budget, clock), events.append, per_s)
     async with server:
-        life = asyncio.create_task(rest.run(wire.polls([f"P{k}" for k in range(polls)])))
+        again = wire.polls([f"P{k}" for k in range(polls)])
+        symbols = [f"H{k}" for k in range(past)]
+        life = asyncio.create_task(rest.run(again, lambda at_ns: wire.history(symbols, at_ns)))
         try:
             yield rest, events
         finally:
@@ -191,5 +196,39 @@ def test_a_failed_snapshot_backs_off_longer_with_each_attempt(attempt: int) -> N
             want(rest, 1, attempt)
             await until(lambda: snapshots(events))
             assert asyncio.get_running_loop().time() - began_s >= 0.5 * 0.2 * 2**attempt
+
+    play(scene)
+
+
+def answers(events: list[Event]) -> list[tuple[str, str]]:
+    return [(event.kind, event.symbol) for event in events if isinstance(event, Answer)]
+
+
+def test_the_past_is_asked_for_once_before_the_polls_and_told_page_by_page() -> None:
+    async def scene() -> None:
+        venue = Counting()
+        async with asking(venue, WeightBudget(10**9), polls=2, past=9) as (_, events):
+            await until(lambda: [a for a in answers(events) if a[0] == "oi"])
+            told = answers(events)
+            first_poll = next(k for k, (kind, _) in enumerate(told) if kind == "oi")
+            past = told[:first_poll]
+            assert len(past) == 18 and {kind for kind, _ in past} == {"past", "later"}
+            for k in range(0, 18, 2):
+                (first, of), (second, same) = past[k : k + 2]
+                assert (first, second) == ("past", "later") and of == same
+            assert {symbol for _, symbol in past} == {f"H{k}" for k in range(9)}
+            assert venue.asked.count("/past H0") == 2
+
+    play(scene)
+
+
+def test_a_past_that_does_not_come_is_done_without() -> None:
+    async def scene() -> None:
+        venue = Counting()
+        venue.missing = "H1"
+        async with asking(venue, WeightBudget(10**9), polls=1, past=3) as (_, events):
+            await until(lambda: [a for a in answers(events) if a[0] == "oi"])
+            assert {s for kind, s in answers(events) if kind != "oi"} == {"H0", "H2"}
+            assert venue.asked.count("/past H1") == 3
 
     play(scene)

@@ -19,6 +19,7 @@ from actors.local_exchange import LocalExchange, LocalExchangeSettings
 from actors.plan import WatchPlan
 from actors.recorder import Recorder
 from actors.watcher import Watcher
+from foreshock.features import catalog
 from foreshock.market.clock import Clock
 from foreshock.models.base import Domain
 from foreshock.replay.reconcile import Reconciliation, reconcile
@@ -86,13 +87,14 @@ class FailingRecorder(Recorder):
 def gate(tmp_path: Path) -> Iterator[Gate]:
     train(tmp_path / "models", DOMAIN)
     registry = DirectoryRegistry(tmp_path / "models")
-    scorer = Scorer(partial(champion_of, registry), DOMAIN)
+    layout = catalog.layout()
+    scorer = Scorer(partial(champion_of, registry), DOMAIN, layout)
 
-    async def score(matrix: Any) -> Any:
-        return scorer.score(matrix)
+    async def score(matrix: Any, fingerprint: str) -> Any:
+        return scorer.score(matrix, fingerprint)
 
     with EmbeddedRedis() as server:
-        gate = Gate(score, RedisHot(server.url), None, ServeSettings(), EASY)
+        gate = Gate(score, RedisHot(server.url), None, ServeSettings(), EASY, layout)
         yield gate
         gate.close()
 

@@ -28,7 +28,7 @@ def _config(var: Path, **given: Any) -> Config:
 def _dataset(config: Config, name: str, age_s: int = 0, **other: Any) -> Path:
     told = {
         "label_fingerprint": config.label_settings().fingerprint,
-        "layout_fingerprint": catalog.layout().fingerprint,
+        "feature_digests": {spec.name: spec.digest for spec in catalog.layout()},
         "domain": {"source": "simulation", "market": "binance-spot", "tier": "book"},
         **other,
     }
@@ -57,7 +57,8 @@ def test_the_newest_dataset_that_fits_the_settings_is_taken(tmp_path: Path) -> N
     _dataset(config, "old", age_s=100)
     right = _dataset(config, "right", age_s=50)
     _dataset(config, "other-surge", label_fingerprint="0")
-    _dataset(config, "other-features", layout_fingerprint="0")
+    digests = {spec.name: spec.digest for spec in catalog.layout()}
+    _dataset(config, "other-features", feature_digests={**digests, "spread_bps": "0"})
     _dataset(config, "of-the-venue", domain={"source": "binance"})
     _dataset(config, ".half-written")
     (config.paths.under("datasets") / "broken").mkdir()

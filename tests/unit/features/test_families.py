@@ -7,12 +7,35 @@ import math
 import numpy as np
 import pytest
 
-from foreshock.features import catalog
+from foreshock.features.catalog import FeatureSet
+from foreshock.features.settings import FeatureSettings
+from foreshock.features.vector import WITH_EPOCHS
+from foreshock.market import ladder as books
 from foreshock.market.rows import BOOK, RESYNCING, STALE, SYNCED, TAPE
-from tests.reference.feature_tape import as_input, boundaries_of, drive, top_array
-from tests.reference.features import SECOND, Book, Epoch, Event, Top, Trade, features_at
+from tests.reference.feature_tape import (
+    as_input,
+    boundaries_of,
+    drive,
+    instruments,
+    ladder_with,
+)
+from tests.reference.features import (
+    SECOND,
+    Bar,
+    Book,
+    Context,
+    Epoch,
+    Event,
+    Liquidation,
+    Mark,
+    Metric,
+    Top,
+    Trade,
+    features_at,
+)
 
-NAMES = catalog.layout().names
+CHOSEN = FeatureSettings(families=("flow",))
+NAMES = FeatureSet(CHOSEN).layout.names
 START = 1_700_000_000 * SECOND
 SECONDS = 190
 N = 3
@@ -60,7 +83,56 @@ def random_tape(seed: int, resets: bool = True) -> list[Event]:
         ):
             at = START + second * SECOND + 123
             events.append(Epoch(at, symbol, family, state, number))
-    return sorted(events, key=lambda e: e.at)
+    facts = random_context(seed) + random_bars(seed) + random_derivatives(seed)
+    return sorted(events + facts, key=lambda e: e.at)
+
+
+def random_bars(seed: int) -> list[Event]:
+    """Four hours of candles, told at once, and those that close meanwhile; one has a hole."""
+    rng = np.random.default_rng(2_000 + seed)
+    events: list[Event] = []
+    for symbol in range(N):
+        price = 5_000
+        for minute in range(-240, SECONDS // 60 + 1):
+            if (symbol, minute) == (1, -100):
+                continue
+            opened = START // (60 * SECOND) * 60 * SECOND + minute * 60 * SECOND
+            last = price + int(rng.integers(-9, 10))
+            ohlc = (price, max(price, last) + 2, min(price, last) - 1, last)
+            at = max(START, opened + 60 * SECOND + int(rng.integers(1, SECOND)))
+            lots = int(rng.integers(0, 500))
+            events.append(Bar(at, symbol, opened, ohlc, lots, lots // 2))
+            price = last
+    return events
+
+
+def random_derivatives(seed: int) -> list[Event]:
+    """Marks, metrics of the last day told within minutes, liquidations, and slow series."""
+    rng = np.random.default_rng(3_000 + seed)
+    events: list[Event] = []
+    for k in range(400):
+        at, s = START + int(rng.integers(0, SECONDS * SECOND)), int(rng.integers(0, N))
+        value = float(rng.uniform(0.9, 1.1))
+        events += [
+            Mark(at, s, value, float(rng.uniform(0.9, 1.1)), value / 1e4, START + 10**13),
+            Metric(at, s, 1 + k % 7, value, at - (400 - k) * 300 * SECOND),
+            Liquidation(at, s, bool(rng.random() < 0.5), 400, 1 + k % 9),
+            Context(at, -1, 1_000 + k % 27, value, START - (400 - k) * 20_000 * SECOND),
+        ]
+    return events
+
+
+def random_context(seed: int) -> list[Event]:
+    """What the others did at every second's boundary; now and then it comes too late."""
+    rng = np.random.default_rng(1_000 + seed)
+    events: list[Event] = []
+    for second in range(SECONDS):
+        boundary = START + second * SECOND
+        at = boundary + int(rng.integers(0, 1.1 * SECOND))
+        for field in (100, 101, 200, 201, 300, 400, 500, 600, 601, 700, 800, 900):
+            for symbol in (-1,) if field < 600 else range(N):
+                events.append(Context(at, symbol, field, float(rng.uniform(0.9, 1.1)), boundary))
+    return events
 
 
 def random_tops(seed: int, boundaries: list[int]) -> dict[int, dict[int, Top]]:
@@ -88,7 +160,7 @@ def assert_same(found: np.ndarray, wanted: dict[str, float], where: str) -> None
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_feature_equals_its_naive_twin(seed: int) -> None:
     events = random_tape(seed)
-    found = drive(events, BOUNDARIES, TOPS, N)
+    found = drive(events, BOUNDARIES, TOPS, N, features=CHOSEN)
     some_value = np.zeros(len(NAMES), bool)
     for k in range(seed, SECONDS, 3):
         for symbol in range(N):
@@ -130,7 +202,8 @@ def test_one_symbols_rows_do_not_touch_anothers() -> None:
     events = random_tape(7)
     whole = drive(events, BOUNDARIES, TOPS, N)
     for symbol in range(N):
-        alone = drive([e for e in events if e.symbol == symbol], BOUNDARIES, TOPS, N)
+        of_one = [e for e in events if e.symbol in (symbol, -1)]
+        alone = drive(of_one, BOUNDARIES, TOPS, N)
         assert alone[:, symbol].tobytes() == whole[:, symbol].tobytes()
 
 
@@ -142,25 +215,31 @@ def test_after_a_reset_nothing_of_the_old_epoch_is_left() -> None:
     after = epochs + [e for e in events if e.at >= at]
     joined = drive(before + after, BOUNDARIES, TOPS, N)[100:]
     fresh = drive(after, BOUNDARIES[100:], TOPS, N)
-    assert joined.tobytes() == fresh.tobytes()
+    ends = [spec.needs in WITH_EPOCHS for spec in FeatureSet().layout]  # all else has no epoch
+    assert joined[:, :, ends].tobytes() == fresh[:, :, ends].tobytes()
+
+
+def arrays_of(state: object) -> dict[str, np.ndarray]:
+    return {name: getattr(state, name) for name in state._fields if name != "params"}
 
 
 def test_steps_one_row_at_a_time_equal_a_scan() -> None:
     events = random_tape(9)[:300]
     words, touch = as_input(events)
-    top = top_array(TOPS, BOUNDARIES[0], N)
-    for _, family in catalog.FAMILIES:
-        scanned, stepped = family.init(N), family.init(N)
+    ladder = books.init(N)
+    ladder_with(TOPS, BOUNDARIES[0], ladder)
+    for _, family, given in FeatureSet().families:
+        scanned, stepped = (family.init(instruments(N), given) for _ in range(2))
         family.scan(words, touch, 0, len(words), scanned)
         i = 0
         while i < len(words):
             family.step(words, touch, i, stepped)
             i += 1 + int(words[i, 3] >> 16 & 0xFFFF)
-        for a, b in zip(scanned, stepped, strict=True):
-            assert a.tobytes() == b.tobytes()
-        out = np.empty((2, N, len(family.SPECS)))
-        family.close(BOUNDARIES[-1], top, scanned, out[0])
-        family.close(BOUNDARIES[-1], top, stepped, out[1])
+        for name, array in arrays_of(scanned).items():
+            assert array.tobytes() == getattr(stepped, name).tobytes()
+        out = np.empty((2, N, len(family.specs(given))))
+        family.close(BOUNDARIES[-1], ladder, scanned, out[0])
+        family.close(BOUNDARIES[-1], ladder, stepped, out[1])
         assert out[0].tobytes() == out[1].tobytes()
 
 
@@ -173,10 +252,25 @@ def test_rows_of_all_symbols_and_of_unknown_ones_change_nothing() -> None:
             Book(START, symbol, True, book.touch, book.ofi),
             Epoch(START, symbol, BOOK, RESYNCING, 9),
             Epoch(START, symbol, TAPE, RESYNCING, 9),
+            Bar(START, symbol, START - 60 * SECOND, (10, 12, 9, 11), 10),
+            Mark(START, symbol, 1.0, 1.0, 1e-4),
+            Metric(START, symbol, 1, 1.0),
+            Liquidation(START, symbol, True, 10, 10),
         ]
     words, touch = as_input(strangers)
-    for _, family in catalog.FAMILIES:
-        state, cold = family.init(N), family.init(N)
+    for _, family, given in FeatureSet().families:
+        state, cold = (family.init(instruments(N), given) for _ in range(2))
         family.scan(words, touch, 0, len(words), state)
-        for a, b in zip(state, cold, strict=True):
-            assert a.tobytes() == b.tobytes()
+        for name, array in arrays_of(state).items():
+            assert array.tobytes() == getattr(cold, name).tobytes()
+
+
+def test_a_feature_is_the_same_bits_whichever_others_are_computed() -> None:
+    events = random_tape(10)
+    whole = drive(events, BOUNDARIES, TOPS, N)
+    names = FeatureSet().layout.names
+    for family in FeatureSettings().families:
+        alone = FeatureSettings(families=(family,))
+        columns = [names.index(name) for name in FeatureSet(alone).layout.names]
+        found = drive(events, BOUNDARIES, TOPS, N, features=alone)
+        assert found.tobytes() == np.ascontiguousarray(whole[:, :, columns]).tobytes()

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from foreshock.features import catalog, flow
-from tests.reference.feature_tape import as_input, boundaries_of, drive
+from foreshock.features import catalog
+from tests.reference.feature_tape import boundaries_of, drive
 from tests.reference.features import SECOND, Event, Trade
 
 NAMES = catalog.layout().names
@@ -74,13 +72,3 @@ def test_rows_without_a_price_or_a_size_are_no_trades() -> None:
     found = vectors([trade(0.1, 0), trade(0.2, 5, ticks=0), trade(0.3, -4)], 1)[0]
     assert found["trade_intensity_10s"] == 0.0
     assert math.isnan(found["flow_imbalance_10s"])
-
-
-def test_traded_60s_is_the_ticks_times_lots_of_the_last_minute() -> None:
-    words, touch = as_input([trade(0.1, 3, ticks=100), trade(0.2, 7, ticks=10)])
-    state, out = flow.init(1), np.empty((1, len(flow.SPECS)))
-    flow.scan(words, touch, 0, len(words), state)
-    assert flow.traded_60s(state).tolist() == [0]  # as of the last close
-    for k in range(61):
-        flow.close(START + (k + 1) * SECOND, np.zeros((1, 2, 5, 2), np.int64), state, out)
-        assert flow.traded_60s(state).tolist() == [370 if k < 60 else 0]

@@ -92,6 +92,19 @@ def test_a_manifest_that_contradicts_itself_is_refused(
         replace(data, manifest={**data.manifest, key: value}).check()
 
 
+def test_a_part_of_the_features_keeps_rows_digests_and_what_is_required(data: TrainingSet) -> None:
+    part = data.with_features(["feature_[35]", "feature_1"])
+    assert part.feature_names == ("feature_1", "feature_3", "feature_5")
+    assert part.check().X.tobytes() == np.ascontiguousarray(data.X[:, [1, 3, 5]]).tobytes()
+    assert part.manifest["required_features"] == ["feature_1"]
+    assert list(part.manifest["feature_digests"]) == list(part.feature_names)
+    assert part.manifest["layout_fingerprint"] != data.manifest["layout_fingerprint"]
+    assert part.fingerprint != data.fingerprint
+    assert data.with_features(["*"]) is data
+    with pytest.raises(DatasetError, match=r"called \['volume\*'\]"):
+        data.with_features(["feature_1", "volume*"])
+
+
 def test_a_set_without_rows_is_refused(data: TrainingSet) -> None:
     with pytest.raises(DatasetError, match="no rows"):
         data.take(np.zeros(0, np.int64)).check()

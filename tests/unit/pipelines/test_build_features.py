@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from foreshock.stores.cold_parquet import ParquetCold
 from foreshock.stores.cold_settings import Stores
 from foreshock.stores.recordings import Recording, RecordingWriter, join_rows, open_recording
 from pipelines import backfill_history, build_features
+from pipelines.dataset_play import censored_spans, play
+from pipelines.dataset_settings import DatasetSettings
 from pipelines.datasets import read_dataset
 
 SETTINGS = SimulationSettings(symbols=("BTCUSDT", "TRXUSDT"), seed=5, surge_interval_s=60.0)
@@ -86,14 +89,18 @@ def test_labels_do_not_change_when_the_recording_goes_on(
 
 
 def test_steps_without_a_good_book_and_across_epochs_are_censored(history: Recording) -> None:
-    boundaries = build_features.play(history.instruments, history.rows()).boundaries[:6]
+    settings = DatasetSettings(labels=LABELS)
+    played = play(history.instruments, history.rows(), settings=settings).until(
+        SETTINGS.start_ns + 6 * SECOND_NS
+    )
     for k, (state, epoch) in enumerate([(1, 1), (1, 1), (0, 2), (1, 2), (1, 3), (1, 3)]):
-        boundaries[k].book_state[0] = SYNCED if state else RESYNCING
-        boundaries[k].book_epoch[0] = epoch
-    spans = build_features.censored_spans(boundaries, 0)
-    first = boundaries[0].boundary_ns
-    steps = ((spans - first) // SECOND_NS).tolist()
-    assert steps == [[1, 2], [2, 3], [3, 4]]
+        played.book_state[k, 0] = SYNCED if state else RESYNCING
+        played.book_epoch[k, 0] = epoch
+    steps = (censored_spans(played, 0, settings) - played.at_ns[0]) // SECOND_NS
+    assert steps.tolist() == [[1, 2], [2, 3], [3, 4]]
+    quiet = replace(played, at_ns=played.at_ns + np.array([0, 0, 0, 0, 0, 9]) * SECOND_NS)
+    steps = (censored_spans(quiet, 0, settings) - played.at_ns[0]) // SECOND_NS
+    assert steps.tolist() == [[1, 2], [2, 3], [3, 4], [4, 14]]
 
 
 def test_a_recording_that_is_too_short_is_refused(tmp_path: Path) -> None:
@@ -114,6 +121,7 @@ def test_the_command_line_writes_a_dataset_that_reads_back(
         "5,20",
         "--every",
         "5",
+        "--no-ray",
         "--json",
     ]
     assert build_features.main(flags) == 0
@@ -138,3 +146,32 @@ def test_labels_are_kept_in_the_cold_store_once(history: Recording, tmp_path: Pa
     assert np.array_equal(pick["outcome_bps"].to_numpy(), outcome, equal_nan=True)
     off = Stores.model_validate({"cold": "off"})
     assert build_features.keep_labels(made, off, tmp_path) == 0
+
+
+def test_the_command_line_takes_bars_of_a_history_and_says_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from foreshock.stores.archive_plan import Series
+    from foreshock.stores.history import History
+    from tests.unit.pipelines.test_dataset_tiers import FIRST, put_bars, walk
+
+    history = History(tmp_path / "history")
+    put_bars(history, "AUSDT", walk("AUSDT", 300), np.arange(300))
+    assert history.series() == [Series("binance-usdm", "klines", "1m", "AUSDT")]
+    flags = [
+        "--symbol", "A/USDT", "--history", str(history.directory), "--market", "binance-usdm",
+        "--from", str(FIRST), "--tier", "bars", "--side", "short", "--half-spread-bps", "3",
+        "--out", str(tmp_path / "store"), "--no-ray",
+    ]  # fmt: skip
+    assert build_features.main([*flags, "--horizons", "60,300"]) == 2
+    assert "holds no whole bar" in capsys.readouterr().err
+    assert build_features.main([*flags, "--horizons", "300", "--tidy"]) == 0
+    said = capsys.readouterr()
+    assert "1 symbols" in said.out and "1 of 1 parts made" in said.out
+    assert "days" in said.err  # the bar of progress
+    made = read_dataset(tmp_path / "store")
+    assert (made.manifest["side"], made.manifest["half_spread_bps"]) == (-1, 3.0)
+    assert not (tmp_path / "store" / ".work").exists()
+    flags[1] = "MISSING"
+    assert build_features.main([*flags, "--horizons", "300"]) == 1
+    assert "MISSING" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from tests.reference.training import make_set
 def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No `.env` or environment of the machine has a say."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FORESHOCK__TRAINING__FEATURES", '["*"]')
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:

@@ -14,7 +14,7 @@ from foreshock.engine.outcomes import Boundary
 from foreshock.engine.provenance import made_with
 from foreshock.engine.step import Engine
 from foreshock.market.instruments import Instrument
-from foreshock.market.rows import Rows
+from foreshock.market.rows import TIMER, Rows, heads
 from foreshock.models import artifact
 from foreshock.models.base import Domain
 from foreshock.signals.gate import GateSettings, ModelFacts, judge
@@ -22,7 +22,7 @@ from foreshock.signals.policy import PolicyState
 from foreshock.stores.journal import Part
 from foreshock.stores.recordings import RecordingWriter
 from foreshock.stores.registry import DirectoryRegistry
-from tests.unit.serve.material import train
+from tests.unit.serve.material import own, train
 
 EASY = GateSettings(probability_threshold=0.05, utility_threshold_bps=-1e6, cool_down_s=7.0)
 PARTS = 4  # files of rows and of what was said, a snapshot of the engine behind each
@@ -52,6 +52,8 @@ def record(
     (session / SESSION_FILE).write_text(json.dumps({"gate": settings.model_dump(mode="json")}))
     engine = Engine(instruments)
     pieces = list(batches)
+    first = next(k for k, rows in enumerate(pieces) if TIMER in rows["kind"][heads(rows)])
+    pieces[: first + 1] = [np.concatenate(pieces[: first + 1])]  # nothing closes in the past
     heard = 0
     for part in np.array_split(np.arange(len(pieces)), PARTS):
         kept: list[tuple[Boundary, Any, Any, Any]] = []
@@ -61,12 +63,12 @@ def record(
                 if heard <= UNHEARD:
                     kept.append((boundary, None, None, None))
                     continue
-                scores, before = model.score(boundary.vectors), state.only(symbols).to_bytes()
+                scores, before = model.score(own(boundary.vectors)), state.only(symbols).to_bytes()
                 verdicts, state = judge(
                     boundary=boundary,
                     symbols=symbols,
                     probabilities=scores,
-                    model=ModelFacts.of(card),
+                    model=ModelFacts.of(card, card.required_in(engine.layout)),
                     session_domain=domain,
                     state=state,
                     settings=settings,

@@ -28,6 +28,11 @@ from foreshock.venues.binance import BinanceSession
 
 DOMAIN = Domain(source="binance", market="binance-usdm", tier="book")
 HORIZONS_S = (60, 300)
+# A model's own columns, in another order than the watchers' vectors have them.
+FEATURES = (
+    "spread_bps", "momentum_10s", "flow_imbalance_10s", "queue_imbalance", "ofi_10s",
+    "realised_volatility_60s", "trade_intensity_10s",
+)  # fmt: skip
 T0_NS = 1_700_000_000_000_000_000
 
 
@@ -40,8 +45,8 @@ def train(
     label_fingerprint: str = "0" * 16,
 ) -> ModelCard:
     """Register a small champion below `root`: LightGBM on drawn vectors, the real export."""
-    layout = catalog.layout()
-    required = tuple(s.name for s in layout if s.warmup_s <= catalog.REQUIRED_WARMUP_S)
+    layout = catalog.layout().only(FEATURES)
+    required = tuple(spec.name for spec in layout if catalog.is_required(spec))
     random = np.random.default_rng(seed)
     X = random.normal(size=(1_200, len(layout))).astype(np.float32)
     odds = X[:, :1] + 0.5 * X[:, 1:2] + random.normal(size=(1_200, len(HORIZONS_S)))
@@ -83,6 +88,11 @@ def train(
     registry.register(card.name, card.version, place)
     registry.point(card.name, CHAMPION, card.version)
     return card
+
+
+def own(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The model's columns of the watchers' vectors."""
+    return np.ascontiguousarray(vectors[:, list(catalog.layout().columns(FEATURES))])
 
 
 @cache

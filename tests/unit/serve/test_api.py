@@ -26,7 +26,7 @@ from serve.metrics import render
 from serve.scorer import Scorer, Scores, champion_of
 from serve.settings import ServeSettings
 from tests.unit.serve.conftest import Client
-from tests.unit.serve.material import DOMAIN, HORIZONS_S, boundary
+from tests.unit.serve.material import DOMAIN, FEATURES, HORIZONS_S, boundary
 
 SECOND_NS = 1_000_000_000
 EASY = GateSettings(
@@ -41,12 +41,12 @@ class Site:
 
     def __init__(self, hot: RedisHot, models_dir: Path, ledger: Path) -> None:
         registry = DirectoryRegistry(models_dir)
-        self.scorer = Scorer(lambda domain: champion_of(registry, domain), DOMAIN)
+        self.scorer = Scorer(lambda domain: champion_of(registry, domain), DOMAIN, catalog.layout())
         self.now_ns = 0
         self.ledger = Ledger(ledger)
         self.board = Board(hot, lambda: Ledger(ledger), monotonic=self._monotonic)
         self._reads = 0.0
-        self.gate = Gate(self.score, hot, None, ServeSettings(), EASY)
+        self.gate = Gate(self.score, hot, None, ServeSettings(), EASY, catalog.layout())
         self.client = Client(
             create_api(
                 self.board,
@@ -61,8 +61,8 @@ class Site:
         self._reads += 1.0
         return self._reads
 
-    async def score(self, matrix: Any) -> Scores:
-        return self.scorer.score(matrix)
+    async def score(self, matrix: Any, fingerprint: str) -> Scores:
+        return self.scorer.score(matrix, fingerprint)
 
     def tell(self, symbols: tuple[str, ...], at_s: int = 0, **more: Any) -> None:
         given = more.pop("boundary", None) or boundary(len(symbols), at_s, **more)
@@ -98,7 +98,7 @@ def test_a_prediction_shows_probabilities_age_and_bill(site: Site) -> None:
     site.tell(("BTCUSDT",))
     body = site.client.get("/api/v1/predict?symbol=BTCUSDT").json()
     assert list(body["probabilities"]) == [str(h) for h in HORIZONS_S]
-    exact = site.scorer.score(boundary(1).vectors)[0]
+    exact = site.scorer.score(boundary(1).vectors, catalog.layout().fingerprint)[0]
     assert exact is not None
     assert list(body["probabilities"].values()) == exact[0].astype(float).tolist()
     assert body["age_ms"] == pytest.approx(250)
@@ -145,7 +145,8 @@ def test_a_cold_symbol_names_what_is_missing_and_no_number(site: Site) -> None:
     response = site.client.get("/api/v1/predict?symbol=BTCUSDT")
     details = error_of(response, 409, "not_warm")
     assert details["reason"] == "cold"
-    needed = {s.name for s in catalog.specs() if s.warmup_s <= catalog.REQUIRED_WARMUP_S}
+    needed = {"spread_bps", "momentum_10s", "flow_imbalance_10s", "queue_imbalance", "ofi_10s",
+              "trade_intensity_10s"}  # fmt: skip
     assert set(details["missing"]) == needed
     assert "probabilit" not in str(details)
 
@@ -182,8 +183,9 @@ def test_an_old_prediction_is_marked_and_then_refused(site: Site) -> None:
         ({"symbol": "BTCUSDT", "surprise": 1}, 422, "invalid"),
         ({"features": [[1.0]]}, 422, "invalid"),
         ({"features": [[1.0], [1.0, 2.0]], "fingerprint": "x"}, 422, "invalid"),
-        ({"features": [[1.0]], "fingerprint": "x"}, 422, "invalid"),
-        ({"features": [[]], "fingerprint": "x"}, 422, "invalid"),
+        ({"features": [[1.0]], "fingerprint": "x"}, 409, "layout_mismatch"),
+        ({"features": [[1.0]], "fingerprint": catalog.layout().fingerprint}, 422, "invalid"),
+        ({"features": [[]], "fingerprint": catalog.layout().fingerprint}, 422, "invalid"),
         ({"features": [["a"]], "fingerprint": "x"}, 422, "invalid"),
         ({"features": [[1.0]] * 3, "fingerprint": "x"}, 422, "invalid"),
         (b'{"symbol":"' + b"A" * 30_000 + b'"}', 413, "too_large"),
@@ -227,11 +229,11 @@ def test_vectors_of_a_client_get_the_model_s_scores(site: Site) -> None:
     fingerprint = catalog.layout().fingerprint
     asked = {"features": rows, "fingerprint": fingerprint}
     body = site.client.post("/api/v1/predict", asked).json()
-    exact = site.scorer.score(matrix)[0]
+    exact = site.scorer.score(matrix, catalog.layout().fingerprint)[0]
     assert exact is not None
     np.testing.assert_array_equal(np.array(body["probabilities"], np.float32), exact)
     assert body["horizons_s"] == list(HORIZONS_S)
-    required = [s.warmup_s <= catalog.REQUIRED_WARMUP_S for s in catalog.specs()].index(True)
+    required = catalog.layout().names.index("spread_bps")
     rows[0][required] = None
     body = site.client.post("/api/v1/predict", asked).json()
     assert body["probabilities"][0] is None and body["probabilities"][1] is not None
@@ -241,11 +243,11 @@ def test_vectors_of_another_layout_are_refused(site: Site) -> None:
     rows = boundary(1).vectors.astype(float).tolist()
     answer = site.client.post("/api/v1/predict", {"features": rows, "fingerprint": "0"})
     details = error_of(answer, 409, "layout_mismatch")
-    assert details["layout_fingerprint"] == catalog.layout().fingerprint
+    assert details["layout_fingerprint"] == catalog.layout().only(FEATURES).fingerprint
 
 
 def test_a_scorer_that_is_away_is_503(site: Site, hot: RedisHot) -> None:
-    async def score(matrix: Any) -> Scores:
+    async def score(matrix: Any, fingerprint: str) -> Scores:
         raise ConnectionError
 
     client = Client(create_api(site.board, score=score))
@@ -291,8 +293,23 @@ def test_health_says_idle_before_and_ok_after_a_boundary(site: Site) -> None:
     assert detailed["stores"] == {"hot": "ok", "ledger": "ok"}
     assert detailed["books"] == {"SYNCED": 1}
     assert detailed["gate"]["verdicts"] == {"signal": 1}
-    assert detailed["model"]["layout_fingerprint"] == catalog.layout().fingerprint
+    assert detailed["model"]["layout_fingerprint"] == catalog.layout().only(FEATURES).fingerprint
+    assert "known" not in detailed["gate"]
     assert set(site.client.get("/api/v1/health").json()) == set(body)
+
+
+def test_features_are_explained_and_say_which_have_a_value_now(site: Site) -> None:
+    told = boundary(2)
+    column = catalog.layout().names.index("ofi_10s")
+    told.vectors[:, column] = np.nan
+    told.vectors[0, 0] = np.nan
+    site.tell(("BTCUSDT", "ETHUSDT"), boundary=told)
+    body = site.client.get("/api/v1/features").json()
+    assert body["layout_fingerprint"] == catalog.layout().fingerprint
+    assert body["count"] == len(body["features"]) == len(catalog.layout())
+    assert body["symbols"] == 2 and body["silent"] == ["ofi_10s"]
+    assert body["features"][0]["symbols_known"] == 1
+    assert body["features"][column]["symbols_known"] == 0 and body["features"][column]["formula"]
 
 
 def test_metrics_are_prometheus_text(site: Site) -> None:

@@ -15,6 +15,7 @@ from foreshock.costs.barrier import BarrierSettings
 from foreshock.costs.total import CostSettings
 from foreshock.engine.message import BoundaryMessage
 from foreshock.errors import ModelError
+from foreshock.features import catalog
 from foreshock.market.rows import ALL, CONTROL_KILL, RESYNCING
 from foreshock.models.base import Domain
 from foreshock.signals.gate import GateSettings
@@ -30,6 +31,8 @@ from serve.scorer import Scorer, Scores, champion_of
 from serve.settings import ServeSettings
 from tests.unit.serve.material import DOMAIN, T0_NS, boundary, recorded
 
+LAYOUT = catalog.layout()
+
 SYMBOLS = ("AAAUSDT", "BBBUSDT")
 # Costs and barriers under which every vector of the material is worth a signal.
 EASY = GateSettings(
@@ -44,7 +47,7 @@ EASY = GateSettings(
 @pytest.fixture(scope="module")
 def scorer(models_dir: Path) -> Scorer:
     registry = DirectoryRegistry(models_dir)
-    return Scorer(lambda domain: champion_of(registry, domain), DOMAIN)
+    return Scorer(lambda domain: champion_of(registry, domain), DOMAIN, LAYOUT)
 
 
 @pytest.fixture
@@ -57,13 +60,13 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 def gate_of(
     scorer: Scorer | None, hot: RedisHot, outbox: Outbox | None = None, **more: Any
 ) -> Gate:
-    async def score(matrix: Any) -> Scores:
+    async def score(matrix: Any, fingerprint: str) -> Scores:
         if scorer is None:
             raise ConnectionError("nobody there")
-        return scorer.score(matrix)
+        return scorer.score(matrix, fingerprint)
 
     settings = ServeSettings(**more)
-    return Gate(score, hot, outbox, settings, EASY)
+    return Gate(score, hot, outbox, settings, EASY, LAYOUT)
 
 
 def tell(
@@ -91,7 +94,7 @@ def test_every_symbol_gets_a_verdict_that_lies_in_the_hot_store(
     stored = hot.verdicts()
     assert set(stored) == set(SYMBOLS)
     probability = stored["AAAUSDT"]["probabilities"]
-    scores, facts, _ = scorer.score(boundary().vectors)
+    scores, facts, _ = scorer.score(boundary().vectors, LAYOUT.fingerprint)
     assert scores is not None and facts is not None
     assert probability == scores[0].astype(float).tolist()
     assert stored["AAAUSDT"]["model_version"] == facts.version
@@ -182,7 +185,10 @@ def test_who_asks_is_told_all_that_the_verdicts_followed_from(
     gate = gate_of(scorer, hot)
     assert not {"scores", "said", "policy"} & tell(gate).keys()
     told = tell(gate, at_s=1, tell_all=True)
-    assert told["scores"].tobytes() == scorer.score(boundary(at_s=1).vectors)[0].tobytes()
+    assert (
+        told["scores"].tobytes()
+        == scorer.score(boundary(at_s=1).vectors, LAYOUT.fingerprint)[0].tobytes()
+    )
     assert [verdict["reason"] for verdict in told["said"]] == ["cool_down"] * 2
     before = PolicyState.from_bytes(told["policy"])
     assert before.last_signal_ns == before.last_judged_ns == dict.fromkeys(SYMBOLS, T0_NS)
@@ -201,12 +207,12 @@ def test_a_dead_scorer_makes_refusals_and_no_exception(hot: RedisHot) -> None:
 def test_a_scorer_that_dies_later_makes_refusals_too(scorer: Scorer, hot: RedisHot) -> None:
     alive = True
 
-    async def score(matrix: Any) -> Scores:
+    async def score(matrix: Any, fingerprint: str) -> Scores:
         if not alive:
             await asyncio.Event().wait()
-        return scorer.score(matrix)
+        return scorer.score(matrix, fingerprint)
 
-    gate = Gate(score, hot, None, ServeSettings(score_budget_ms=20), EASY)
+    gate = Gate(score, hot, None, ServeSettings(score_budget_ms=20), EASY, LAYOUT)
     assert tell(gate)["probabilities"]
     alive = False
     summary = tell(gate, at_s=1)
@@ -219,7 +225,7 @@ def test_a_scorer_that_dies_later_makes_refusals_too(scorer: Scorer, hot: RedisH
 
 def test_without_a_model_verdicts_say_so(hot: RedisHot, tmp_path: Path) -> None:
     registry = DirectoryRegistry(tmp_path)
-    empty = Scorer(lambda domain: champion_of(registry, domain), DOMAIN)
+    empty = Scorer(lambda domain: champion_of(registry, domain), DOMAIN, LAYOUT)
     summary = tell(gate_of(empty, hot))
     assert summary["reasons"] == {"no_model": 2}
     assert summary["model_version"] is None

@@ -6,11 +6,12 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from foreshock.market.instruments import SPOT, USDM, Instrument
 from foreshock.market.rows import DELISTED, HALTED, METRIC_FUNDING_RATE, TRADING
-from foreshock.venues.binance_answers import changes, cut_to, metrics
+from foreshock.venues.binance_answers import changes, cut_to, metrics, past_bars
 
 BTC = Instrument.of("BTCUSDT", USDM, "0.1", "0.001")
 ETH = Instrument.of("ETHUSDT", USDM, "0.01", "0.001")
@@ -96,3 +97,54 @@ def test_spot_lists_are_read_alike() -> None:
     told = answer(entry("BTCUSDT", "0.01", status="TRADING"))
     (changed,) = changes(told, {"BTCUSDT": btc}, SPOT)
     assert (changed.market, changed.tick_size, changed.version) == (SPOT, 0.01, 2)
+
+
+MINUTE_MS = 60_000
+OPEN_MS = 1_700_000_040_000
+
+
+def kline(k: int, close: str = "64210.10", high: str = "64220.50", **changed: Any) -> list[Any]:
+    bar = [OPEN_MS + k * MINUTE_MS, "64210.0", high, "64200.00", close, "1.234",
+           OPEN_MS + (k + 1) * MINUTE_MS - 1, "79235.1", 17, "0.500", "32105.05", "0"]  # fmt: skip
+    for at, value in changed.items():
+        bar[int(at[1:])] = value
+    return bar
+
+
+def bars(*entries: list[Any]) -> tuple[list, list]:
+    head, packs = past_bars(json.dumps(list(entries)).encode(), BTC)
+    return head.tolist(), packs.tolist()
+
+
+def test_bars_of_the_past_are_ticks_and_lots_like_those_of_the_stream() -> None:
+    head, packs = bars(kline(0), kline(1), kline(2))
+    assert head[0] == [OPEN_MS, OPEN_MS + MINUTE_MS - 1, 17]
+    turnover, taker = np.array([79235.1, 32105.05]).view(np.int64).tolist()
+    assert packs[0] == [642100, 642205, 642000, 642101, 1234, 500, turnover, taker, -1, -1]
+    assert head[1][0] == OPEN_MS + MINUTE_MS
+
+
+def test_the_last_bar_of_an_answer_may_not_be_over_and_is_left_out() -> None:
+    assert [h[0] for h in bars(kline(0), kline(1), kline(2))[0]] == [OPEN_MS, OPEN_MS + MINUTE_MS]
+    assert bars(kline(0)) == ([], []) and bars() == ([], [])
+
+
+def test_bars_off_the_grid_of_today_are_left_out_and_volume_is_cut_to_a_lot() -> None:
+    head, packs = bars(
+        kline(0, close="64210.15"), kline(1, c5="1.2349"), kline(2, c1="0"), kline(3)
+    )
+    assert [h[0] for h in head] == [OPEN_MS + MINUTE_MS]
+    assert packs[0][4] == 1234
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", b"[[1]]", b"[1]", b"nonsense", json.dumps([kline(1), kline(0)]).encode(),
+     json.dumps([kline(0), kline(0)]).encode(), json.dumps([kline(0, c1="nan")]).encode(),
+     json.dumps([kline(0, c2="1e400")]).encode(), json.dumps([kline(0, c0="x")]).encode(),
+     json.dumps([kline(0, c8=True)]).encode(), json.dumps([kline(0, c3=None)]).encode(),
+     json.dumps([kline(0, c3=[1, 2])]).encode(), json.dumps([kline(0, c0=2**62)]).encode()],
+)  # fmt: skip
+def test_bars_that_are_none_are_refused(body: bytes) -> None:
+    with pytest.raises(ValueError):
+        past_bars(body, BTC)

@@ -11,6 +11,7 @@ from foreshock.market.instruments import SPOT, USDM
 from foreshock.venues.binance_answers import METRIC_KINDS
 from foreshock.venues.binance_wire import STREAMS_PER_MESSAGE, STREAMS_PER_SOCKET, BinanceWire
 from foreshock.venues.session import BOOK_FAMILY, TAPE_FAMILY
+from foreshock.venues.wire import Request
 
 SYMBOLS = [f"S{k}USDT" for k in range(700)]
 
@@ -93,3 +94,42 @@ def test_the_venues_clock_and_weight_are_read_or_refused() -> None:
 def test_a_market_of_another_venue_is_refused() -> None:
     with pytest.raises(InstrumentError, match="okx"):
         BinanceWire("okx-swap")
+
+
+@pytest.mark.parametrize(("market", "page", "pages"), [(SPOT, 1000, 2), (USDM, 499, 4)])
+def test_more_than_a_day_of_bars_is_asked_for_page_by_page(
+    market: str, page: int, pages: int
+) -> None:
+    wire, now_ms = BinanceWire(market), 1_700_000_012_345
+    asked = wire.history(["BTCUSDT"], now_ms * 1_000_000)
+    wanted: Request | None = next(request for request in asked if request.kind == "bars")
+    seen: list[int] = []
+    weight = 0
+    while wanted is not None:
+        assert wanted.params["limit"] == page and wanted.every_s == 0
+        weight += wanted.weight
+        first_ms = int(wanted.params["startTime"])
+        opened = list(range(first_ms, now_ms, 60_000))[:page]
+        assert not seen or opened[0] == seen.pop()
+        seen += opened
+        wanted = wire.later(wanted, json.dumps([[ms] for ms in opened]).encode())
+    assert weight == 2 * pages and len(seen) > 24 * 60
+    assert seen == list(range(seen[0], now_ms, 60_000))
+
+
+def test_rubbish_is_no_page_that_another_follows() -> None:
+    wire = BinanceWire(SPOT)
+    (request,) = wire.history(["BTCUSDT"], 10**18)
+    for body in ([], {}, [[1]] * 999):
+        assert wire.later(request, json.dumps(body).encode()) is None
+    for last in (["x"], [], 7, [0], [None]):
+        with pytest.raises(ValueError):
+            wire.later(request, json.dumps([last] * 1000).encode())
+
+
+def test_settled_funding_is_asked_for_before_any_bar_and_on_usdm_only() -> None:
+    asked = [
+        (request.kind, request.symbol) for request in BinanceWire(USDM).history(SYMBOLS, 10**18)
+    ]
+    assert asked == [("funding_rate", s) for s in SYMBOLS] + [("bars", s) for s in SYMBOLS]
+    assert {request.kind for request in BinanceWire(SPOT).history(SYMBOLS, 10**18)} == {"bars"}

@@ -222,7 +222,8 @@ def test_bars_asked_for_over_rest_are_history_and_only_the_newest_may_be_open() 
     assert rows["flags"][at].tolist() == [BACKFILL] * 3
     assert rows["b"][at].tolist() == [1, 1, 0]
     assert as_words(rows)[1][:6].tolist() == [10_000, 10_002, 9_999, 10_001, 1_500, -1]
-    asked = BybitWire().history("BTCUSDT")
+    (asked,) = BybitWire().history(["BTCUSDT"], NOW_NS)
+    assert BybitWire().later(asked, body) is None
     assert (asked.kind, asked.path, asked.every_s) == ("bars", "/v5/market/kline", 0.0)
 
 
