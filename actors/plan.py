@@ -13,6 +13,7 @@ from foreshock.market.instruments import Instrument
 from foreshock.market.selection import SymbolFilter
 from foreshock.models.base import Domain
 from foreshock.stores.cold_settings import ColdPlan
+from foreshock.stores.series_settings import SeriesSources
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class WatchPlan:
     fallbacks        plans of the venues that stand in while this one is down: the same symbols in
                      the same order, on other markets
     features         which features its engine computes
+    series           where the supervisor finds the slow series, by absolute paths
     live             whether stamps are of this machine's clock
     watchers         how many share the venue's limits of this address
     symbols_per_socket   at most so many symbols on each socket
@@ -49,6 +51,7 @@ class WatchPlan:
     fallbacks: tuple[WatchPlan, ...] = ()
     cold: ColdPlan | None = None
     features: FeatureSettings = field(default_factory=FeatureSettings)
+    series: SeriesSources = field(default_factory=SeriesSources)
     live: bool = True
     batch_ms: float = 5.0
     stale_after_s: float = 5.0
@@ -67,6 +70,11 @@ class WatchPlan:
     def gathers(self) -> bool:
         """Whether its features look at what other symbols do."""
         return "context" in self.features.families
+
+    @property
+    def looks(self) -> bool:
+        """Whether its features look at slow series, and any is connected."""
+        return bool(self.series.sources) and "series" in self.features.families
 
     @property
     def symbols(self) -> tuple[str, ...]:

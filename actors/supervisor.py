@@ -1,12 +1,14 @@
 """Supervisor: shares the symbols out among watchers, replaces a watcher that died or hangs, keeps
 the one REST budget of this address, follows what the venue lists, and tells every watcher what the
-symbols of all did (foreshock/market/context.py)."""
+symbols of all did (foreshock/market/context.py) and what becomes known of slow series
+(foreshock/stores/series_book.py)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,10 +25,12 @@ from actors.recorder import RecorderActor
 from actors.venue import Listing, fetch_listing, listing_weight
 from actors.watcher import WatcherActor
 from foreshock.errors import InstrumentError, VenueError
+from foreshock.features.series import SLOTS
 from foreshock.market.clock import SECOND_NS, Clock, boundary_after
 from foreshock.market.context import GATHER_NS, Gatherer
 from foreshock.market.rows import STALE, STATE_NAMES, TRADING
 from foreshock.market.selection import change, select
+from foreshock.stores.series_book import SeriesBook, calls
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ PING_TIMEOUT_S: Final = 10.0  # a stopped process dies for nobody: only silence 
 START_TIMEOUT_S: Final = 120.0  # compiling every kernel on a cold cache
 STATUS_TIMEOUT_S: Final = 3.0
 FINISH_TIMEOUT_S: Final = 3.0
+SERIES_EVERY_S: Final = 1.0  # how late a slow value may be told
 WATCHER_CPUS: Final = 0.2
 RECORDER_CPUS: Final = 0.05
 # What a watcher's status counts from its start: a successor goes on where it ended.
@@ -106,6 +111,11 @@ class Supervisor:
         self._gatherer = Gatherer(plan.symbols, plan.features.context.gathered)
         self._told = asyncio.Event()
         self._gathered = 0
+        self._series: SeriesBook | None = None
+        self._series_ns = 0  # until when slow series are told
+        if plan.looks:
+            names = plan.features.series.names
+            self._series = SeriesBook(plan.series.sources, names, SLOTS)
         if plan.recording_dir is not None:
             recorder = RecorderActor.options(num_cpus=RECORDER_CPUS, max_restarts=-1)
             self._recorder = recorder.remote(plan.cold)
@@ -114,12 +124,17 @@ class Supervisor:
 
     async def run(self) -> None:
         """Watch over the watchers until `stop`."""
+        if self._series is not None:
+            await asyncio.to_thread(self._look, self._series)
+            self._series_ns = self._clock.now_ns()
         async with asyncio.TaskGroup() as group:
             self._group = group
             for charge in self._charges:
                 group.create_task(self._mind(charge))
             if self._plan.gathers:
                 group.create_task(self._gather())
+            if self._series is not None:
+                group.create_task(self._tell_series(self._series))
             if self._follow is not None:
                 group.create_task(self._follow_venue(self._follow))
 
@@ -153,6 +168,8 @@ class Supervisor:
         charge.actor = WatcherActor.options(
             num_cpus=WATCHER_CPUS, max_restarts=0, max_concurrency=16
         ).remote(plan, self._recorder, ray.get_runtime_context().current_actor)
+        if self._series is not None:  # before anything that is told to all
+            charge.actor.series.remote(list(calls(self._series.by(self._series_ns))))
         await asyncio.wait_for(charge.actor.ping.remote(), START_TIMEOUT_S)
         charge.life = asyncio.wrap_future(charge.actor.run.remote().future())
 
@@ -196,6 +213,44 @@ class Supervisor:
     def _watch_all(self) -> None:
         """Wait for the facts of whoever is watched now."""
         self._gatherer.watch(s for charge in self._charges for s in charge.plan.symbols)
+
+    # Slow series
+
+    async def _tell_series(self, book: SeriesBook) -> None:
+        """Tell every watcher what becomes known, and look at the files again and again."""
+        every_ns = int(self._plan.series.look_every_s * SECOND_NS)
+        look_ns = self._series_ns + every_ns
+        while not self._stopping:
+            await asyncio.sleep(SERIES_EVERY_S)
+            if self._clock.now_ns() >= look_ns:
+                await asyncio.to_thread(self._look, book, self._clock.now_ns)
+                look_ns = self._clock.now_ns() + every_ns
+            self._publish_series(book, self._clock.now_ns())
+
+    def _publish_series(self, book: SeriesBook, now_ns: int) -> None:
+        """Nothing is told twice; a watcher that starts later is told all of it at its start."""
+        told = list(calls(book.between(self._series_ns, now_ns)))
+        self._series_ns = max(self._series_ns, now_ns)
+        for charge in self._charges:
+            if told and charge.actor is not None:
+                charge.actor.series.remote(told)
+
+    def _series_status(self) -> dict[str, Any]:
+        book = self._series
+        if book is None:
+            return {"connected": [], "problems": {}}
+        return {
+            "connected": sorted({source.series for source in book.sources}),
+            "problems": book.problems,
+        }
+
+    def _look(self, book: SeriesBook, now_ns: Callable[[], int] | None = None) -> None:
+        """On a thread; says what cannot be read when that is new."""
+        before = book.problems
+        book.look(now_ns)
+        for path, problem in book.problems.items():
+            if before.get(path) != problem:
+                log.warning("a slow series cannot be read: %s: %s", path, problem)
 
     # The venue's list
 
@@ -282,7 +337,8 @@ class Supervisor:
         self._budgets.stop(rest_url, limit, wait_s)
 
     async def status(self) -> dict[str, Any]:
-        """{watchers: [status], restarts, weight, halted, gone, context: {boundaries, late}}. A
+        """{watchers: [status], restarts, weight, halted, gone, context: {boundaries, late},
+        series: {connected, problems}}. A
         status is `Watcher.status` with the counts of earlier watchers of the same share added;
         while none answers, the last one with its `problem`, and before the first, {name,
         problem}."""
@@ -293,6 +349,7 @@ class Supervisor:
             "halted": [s for s, status in self._status.items() if status != TRADING],
             "gone": self._gone,
             "context": {"boundaries": self._gathered, "late": self._gatherer.late},
+            "series": self._series_status(),
         }
 
     async def _status_of(self, charge: _Charge) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import asyncio
 import importlib
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -161,11 +161,23 @@ class Watcher:
             self.publisher.offer(batch, closed)
         return closed
 
-    # What the other symbols do (foreshock/market/context.py)
+    # What the other symbols do (foreshock/market/context.py), and slow series
 
     def context(self, boundary_ns: int, known_ns: int, body: bytes) -> None:
-        """CONTEXT_VALUE as bytes, of a boundary that was gathered: rows of the next micro-batch."""
-        self._context.append((boundary_ns, known_ns, body, self.clock.now_ns()))
+        """CONTEXT_VALUE as bytes, of a boundary that was gathered or of a slow series: rows of the
+        next micro-batch."""
+        self._hear(boundary_ns, known_ns, body)
+
+    def series(self, told: Sequence[tuple[int, int, bytes]]) -> None:
+        """What is known of slow series: (the time they are of, when they became known, body) each,
+        in the order they became known. It is as if `context` had been told one by one."""
+        for one in told:
+            self._hear(*one)
+
+    def _hear(self, boundary_ns: int, known_ns: int, body: bytes) -> None:
+        """What comes is known, whatever another machine's clock says."""
+        now_ns = self.clock.now_ns()
+        self._context.append((boundary_ns, min(known_ns, now_ns), body, now_ns))
 
     def _take_context(self) -> list[Rows]:
         told, self._context = self._context, []
@@ -304,6 +316,9 @@ class _WatcherActor(Watcher):
 
     async def context(self, boundary_ns: int, known_ns: int, body: bytes) -> None:  # type: ignore[override]
         super().context(boundary_ns, known_ns, body)
+
+    async def series(self, told: Sequence[tuple[int, int, bytes]]) -> None:  # type: ignore[override]
+        super().series(told)
 
 
 WatcherActor = ray.remote(_WatcherActor)

@@ -16,11 +16,17 @@ from cluster.output import Answer, answer
 from foreshock.errors import ConfigError
 
 if TYPE_CHECKING:
+    from foreshock.replay.coldness import Coldness
     from foreshock.replay.parity import Certificate, Plant
 
 MARKETS: Final = ("binance-spot", "binance-usdm")
 SYMBOLS: Final = 24
-SLOWEST_S: Final = 400  # simulated: longer than any feature's warm-up
+SLOWEST_S: Final = 400  # simulated: longer than any window of one-second buckets
+# A market of few pairs that goes on for longer than an hour and has a past (audit_past.py).
+LONG_SYMBOLS, LONG_S = 5, 4_100
+# Where an engine starts cold: in the midst of the first pair's candles, and of the tape.
+COLD_S, COLD_IN_PAST, COLD_IN_TAPE = 900, 8, 0.6
+LONG_START_NS: Final = 1_767_225_480 * 10**9  # two minutes before a UTC midnight
 PLANTED_S, PLANTED_SYMBOLS = 30, 6  # the small market in which divergences are planted
 PLANTED_AFTER: Final = 1_000
 RECORDINGS: Final = "FORESHOCK_RECORDINGS"
@@ -61,6 +67,7 @@ def audit_parity(
 def _parity(rows: int, seed: int, folder: Path, plant: bool) -> Answer:
     from foreshock.features import catalog
     from foreshock.market.rows import KIND_NAMES
+    from foreshock.replay.coldness import Coldness
     from foreshock.replay.parity import Certificate, plants
 
     began_s = time.process_time()
@@ -70,8 +77,11 @@ def _parity(rows: int, seed: int, folder: Path, plant: bool) -> Answer:
     lost = next(one for one in wanted if one.rows is not None) if plant else None
     recorded = [_recorded(paths, found, seed) for paths in raw_sessions(folder)]
     left = max(0, rows - found.rows)
+    cold = Coldness(names)
     for k, market in enumerate(MARKETS):
         _simulated(market, left // len(MARKETS) + 1, seed + k, found, lost if k == 0 else None)
+        _long(market, seed + k, found)
+        _cold(market, seed + k, cold)
     missed = [name for one in wanted for name in _not_caught(one, names, seed)]
     planted = len(names) + len(wanted) - 1  # the first spoils each feature
     alarms = found.alarms + [f"planted and not caught: {name}" for name in missed]
@@ -91,6 +101,7 @@ def _parity(rows: int, seed: int, folder: Path, plant: bool) -> Answer:
         "resyncs": found.resyncs,
         "recorded_rows": sum(recorded),
         "recorded_sessions": len(recorded),
+        "cold_start": cold.as_dict(),
         "seed": seed,
         "cpu_s": round(time.process_time() - began_s, 1),
     }
@@ -101,6 +112,14 @@ def _parity(rows: int, seed: int, folder: Path, plant: bool) -> Answer:
             f" ({document['recorded_rows']} recorded), {found.boundaries} boundaries,"
             f" {found.cuts} cuts, {found.restores} restores, {found.resyncs} resyncs;"
             f" {planted - len(missed)} of {planted} planted divergences caught",
+            soft_wrap=True,
+        )
+        apart = {n: told for n, told in document["cold_start"].items() if told["worst_ulp"]}
+        worst = sorted(apart, key=lambda n: -apart[n]["worst_ulp"])[:5]
+        console.print(
+            f"a cold start is the same bits once warm for {len(names) - len(apart)} features; "
+            f"furthest, in units in the last place: "
+            + (", ".join(f"{name} {apart[name]['worst_ulp']}" for name in worst) or "none"),
             soft_wrap=True,
         )
         for line in ([f"first: {found.first}"] if found.first else []) + alarms:
@@ -143,6 +162,8 @@ def _simulated(
 ) -> None:
     """Certify a simulated market of at least `rows` rows, or a small one for a plant."""
     from cluster.audit_market import shell
+    from cluster.audit_past import with_context
+    from foreshock.features.settings import FeatureSettings
     from foreshock.replay.parity import RESTORE_EVERY, certify
     from foreshock.replay.tap import Tap
     from foreshock.simulation.exchange import SimulatedExchange
@@ -164,8 +185,55 @@ def _simulated(
     def enough(second: int) -> bool:
         return second >= seconds and found.rows >= until
 
-    source = shell(exchange, tap, random.Random(seed), enough)
+    source = with_context(shell(exchange, tap, random.Random(seed), enough), tap, FeatureSettings())
     certify(source, tap, other, found, seed, plant, 1_000 if small else RESTORE_EVERY)
+
+
+def long_market(market: str, seed: int, seconds: int, tap_of: Any) -> tuple[Any, Any]:
+    """(tap, rows) of a market of few pairs with a past; `tap_of` makes the tap of a session."""
+    from cluster.audit_market import shell
+    from cluster.audit_past import past, with_context
+    from foreshock.features.settings import FeatureSettings
+    from foreshock.simulation.exchange import SimulatedExchange
+    from foreshock.simulation.settings import SimulationSettings, streams_of
+    from foreshock.venues.binance import BinanceSession
+
+    exchange = SimulatedExchange(
+        SimulationSettings.model_validate(
+            {
+                "seed": seed,
+                "symbols": LONG_SYMBOLS,
+                "market": market,
+                "start_ns": LONG_START_NS,
+                "streams": [s for s in streams_of(market) if s != "aggTrade"],
+            }
+        )
+    )
+    tap = tap_of(BinanceSession(exchange.instruments()))
+    before = past(exchange, tap, exchange.symbols, seed, FeatureSettings())
+    played = shell(exchange, tap, random.Random(seed), lambda second: second >= seconds, before)
+    return tap, with_context(played, tap, FeatureSettings())
+
+
+def _long(market: str, seed: int, found: Certificate) -> None:
+    """Certify a market that goes on for longer than an hour."""
+    from foreshock.replay.parity import certify
+    from foreshock.replay.tap import Tap
+    from foreshock.venues.binance import BinanceSession
+
+    tap, rows = long_market(market, seed, LONG_S, Tap)
+    certify(rows, tap, BinanceSession(list(tap.instruments)), found, seed)
+
+
+def _cold(market: str, seed: int, found: Coldness) -> None:
+    """Start a second engine cold, once in mid-past and once in mid-tape, and compare."""
+    from foreshock.engine.step import Engine
+    from foreshock.replay.coldness import compare
+
+    session, rows = long_market(market, seed, COLD_S, lambda session: session)
+    batches = list(rows)
+    for cold_from in (COLD_IN_PAST, int(COLD_IN_TAPE * len(batches))):
+        compare(batches, Engine(list(session.instruments)), cold_from, found)
 
 
 def _not_caught(plant: Plant, names: tuple[str, ...], seed: int) -> list[str]:

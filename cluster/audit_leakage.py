@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
 import typer
@@ -14,17 +15,18 @@ from cluster.options import Files, Json, Set, read_config
 from cluster.output import Answer, answer
 
 if TYPE_CHECKING:
+    from foreshock.market.instruments import Instrument
+    from foreshock.market.rows import Rows
     from foreshock.replay.leakage import Audited, Build, Report
     from foreshock.settings import Config
-    from foreshock.stores.recordings import Recording
 
-SIMULATED_SYMBOLS, SIMULATED_S = 3, 420
+LAST_S: Final = 400  # of the simulated market, in which futures are altered
 
 
 def audit_leakage(
     recording: Annotated[
         Path | None,
-        typer.Argument(help="A recording; by default one is made of the simulated exchange."),
+        typer.Argument(help="A recording; by default a simulated market with a past."),
     ] = None,
     cuts: Annotated[int, typer.Option(min=1, help="How many futures are altered.")] = 12,
     window: Annotated[
@@ -47,11 +49,13 @@ def audit_leakage(
 
         tree = read_config("demo", config, given).tree
         if recording is not None:
-            document = audited(open_recording(recording), tree, cuts, window, seed)
+            given_one = open_recording(recording)
+            source = Source(given_one.instruments, list(given_one.rows()))
         else:
-            with tempfile.TemporaryDirectory(prefix="foreshock-audit-") as scratch:
-                made = _simulated(Path(scratch) / "session", tree)
-                document = audited(made, tree, cuts, window, seed)
+            source = _simulated(tree, seed)
+        document = audited(source, tree, cuts, window, seed)
+        if recording is None:  # there every input is, so that every column must have been seen
+            document["alarms"] += [f"{name} had no value" for name in document["unseen"]]
 
         def show(console: Console) -> None:
             caught = document["planted"]
@@ -71,20 +75,27 @@ def audit_leakage(
     answer(work, json)
 
 
-def audited(
-    recording: Recording, tree: Config, cuts: int, window_s: int, seed: int
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A sequenced input. `last_s`: cuts lie in its last so many seconds."""
+
+    instruments: Sequence[Instrument]
+    batches: list[Rows]
+    last_s: int | None = None
+
+
+def audited(source: Source, tree: Config, cuts: int, window_s: int, seed: int) -> dict[str, Any]:
     """The document of the verb."""
     from foreshock.replay.leakage import Audited
     from foreshock.replay.planted import LEAKS, planted
 
-    build = dataset_build(recording, tree)
+    build = dataset_build(source.instruments, tree)
     horizon_s = max(tree.labels.horizons_s)
 
     def over(number: int) -> Audited:
         return Audited(
-            recording.instruments, recording.rows(), window_s=window_s, horizon_s=horizon_s,
-            cuts=number, seed=seed,
+            source.instruments, source.batches, window_s=window_s, horizon_s=horizon_s,
+            cuts=number, seed=seed, last_s=source.last_s,
         )  # fmt: skip
 
     report = over(cuts).audit(build)
@@ -97,11 +108,12 @@ def audited(
         "cuts": report.cuts,
         "differing_bits": sum(alarm.rows for alarm in report.alarms),
         "alarms": report.as_dict()["alarms"],
+        "unseen": list(report.unseen),
         "planted": {"caught": len(LEAKS) - len(missed), "of": len(LEAKS), "missed": missed},
     }
 
 
-def dataset_build(recording: Recording, tree: Config) -> Build:
+def dataset_build(instruments: Sequence[Instrument], tree: Config) -> Build:
     """The path of `pipelines.build_features` from rows to the columns that are known at t0: the
     vector, the bill and the barriers."""
     from foreshock.costs.total import CostSettings
@@ -110,7 +122,6 @@ def dataset_build(recording: Recording, tree: Config) -> Build:
     from pipelines.dataset_play import play
     from pipelines.dataset_settings import DatasetSettings
 
-    instruments = recording.instruments
     costs = CostSettings.for_market(instruments[0].market)
     settings = DatasetSettings(labels=tree.labels, costs=costs)
     known = ("bill_bps", "far_bps", "near_bps")
@@ -135,13 +146,12 @@ def dataset_build(recording: Recording, tree: Config) -> Build:
     return build
 
 
-def _simulated(directory: Path, tree: Config) -> Recording:
-    from foreshock.simulation.settings import SimulationSettings
-    from foreshock.stores.recordings import open_recording
-    from pipelines.backfill_history import backfill_simulation
+def _simulated(tree: Config, seed: int) -> Source:
+    """A simulated market with everything that a feature may look at, and its first hour over."""
+    from cluster.audit import LONG_S, long_market
 
-    changes = {"symbols": SIMULATED_SYMBOLS}
-    settings = SimulationSettings.model_validate({**tree.simulation.model_dump(), **changes})
     horizon_s = max(tree.labels.horizons_s)
-    backfill_simulation(directory, settings, SIMULATED_S + horizon_s)
-    return open_recording(directory)
+    session, rows = long_market(
+        "binance-usdm", seed, LONG_S + LAST_S + horizon_s, lambda session: session
+    )
+    return Source(tuple(session.instruments), [batch for batch in rows if len(batch)], LAST_S)

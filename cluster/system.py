@@ -211,6 +211,7 @@ class System:
             fallbacks=self._fallbacks(instruments) if self.exchange is None else (),
             cold=ColdPlan(self.config.stores, self.config.paths.under()),
             features=self.config.features,
+            series=self.config.series.below(Path.cwd()),
         )
         filters = venue.filters if self.exchange is None else ()
         follow = FollowPlan(venue.follow_every_s, wire.weight_per_minute, filters)

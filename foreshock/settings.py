@@ -35,6 +35,7 @@ from foreshock.simulation.settings import SimulationSettings
 from foreshock.stores.cold_settings import Stores
 from foreshock.stores.history_settings import HistorySettings
 from foreshock.stores.hot_layout import Form
+from foreshock.stores.series_settings import SeriesSources
 from foreshock.validation.walk_forward import WalkForwardSettings
 
 Mode = Literal["demo", "live", "replay"]
@@ -420,6 +421,9 @@ class Config(Section):
     history: HistorySettings = Field(
         default_factory=HistorySettings, description="The past: archives and what fills them up."
     )
+    series: SeriesSources = Field(
+        default_factory=SeriesSources, description="Where slow series come from."
+    )
     training: Training = Field(default_factory=Training, description="How models are made.")
     gate: Gate = Field(default_factory=Gate, description="When a signal may leave.")
     serve: Serve = Field(default_factory=Serve, description="The HTTP doors.")
@@ -428,6 +432,13 @@ class Config(Section):
     ledger: Ledger = Field(default_factory=Ledger, description="What was said.")
     ray: Ray = Field(default_factory=Ray, description="The cluster.")
     logs: Logs = Field(default_factory=Logs, description="What is said.")
+
+    @model_validator(mode="after")
+    def _names_series(self) -> Self:
+        named = {source.series for source in self.series.sources}
+        if unknown := sorted(named - set(self.features.series.names)):
+            raise ValueError(f"series.sources: features.series.names lacks {unknown}")
+        return self
 
     def label_settings(self) -> LabelSettings:
         """The surge definition under the bill of `costs`, whose version is part of it."""

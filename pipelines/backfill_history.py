@@ -29,10 +29,13 @@ from foreshock.settings import load
 from foreshock.simulation.exchange import SimulatedExchange
 from foreshock.simulation.settings import SimulationSettings, streams_of
 from foreshock.stores.recordings import RecordingWriter
+from foreshock.stores.series_book import SeriesBook, calls
+from foreshock.stores.series_settings import SeriesSources
 from foreshock.venues.binance import BOOK_FAMILY, TAPE_FAMILY, BinanceSession
 from foreshock.venues.binance_wire import BinanceWire
 from foreshock.venues.wire import Request
 from pipelines import download_history
+from pipelines.slow_series import book_of
 
 DELAY_MEDIAN_NS: Final = 1 * MS_NS  # from the exchange's stamp to ours, on one machine
 DELAY_SPREAD: Final = 0.5  # standard deviation of its logarithm
@@ -44,7 +47,9 @@ class _Backfill:
     """One exchange, its session and an engine that watches over the books; what the symbols do is
     told to all of them, as a supervisor does."""
 
-    def __init__(self, settings: SimulationSettings, features: FeatureSettings) -> None:
+    def __init__(
+        self, settings: SimulationSettings, features: FeatureSettings, book: SeriesBook | None
+    ) -> None:
         self.exchange = SimulatedExchange(settings)
         instruments = self.exchange.instruments()
         self.session = BinanceSession(instruments)
@@ -53,6 +58,7 @@ class _Backfill:
         self._gatherer: Gatherer | None = None
         if "context" in features.families:
             self._gatherer = Gatherer(self.exchange.symbols, features.context.gathered)
+        self._book, self._known_ns = book, 0  # of slow series; until when they are told
         self._told: list[tuple[int, bytes]] = []  # (boundary, what is told of it), not yet rows
         self._wire = BinanceWire(settings.market)
         self._polls = self._wire.polls(self.exchange.symbols)
@@ -64,7 +70,7 @@ class _Backfill:
         families = BOOK_FAMILY | TAPE_FAMILY
         first = session.start(at_ns)
         joined = session.connection(0, CONNECTED, families, names, 0, at_ns)
-        return self._seen([first, joined, *self._past(at_ns)])
+        return self._seen([first, joined, *self._slow(at_ns), *self._past(at_ns)])
 
     def second(self) -> Rows:
         """The rows of the next second, its timer row last."""
@@ -86,6 +92,7 @@ class _Backfill:
             body = self.exchange.depth(request.symbol, request.levels)
             parts.append(session.receive_snapshot(request.symbol, body, request.levels, until_ns))
         parts += self._polled(until_ns)
+        parts += self._slow(until_ns)
         parts.append(session.timer(until_ns))
         rows = self._seen(parts)
         broken = distrust(self.engine, session, until_ns)
@@ -100,6 +107,15 @@ class _Backfill:
                 out.append(self.session.receive_answer(first.kind, first.symbol, body, at_ns))
                 wanted = self._wire.later(wanted, body)
         return out
+
+    def _slow(self, at_ns: int) -> list[Rows]:
+        """What became known of the slow series since it was last told, as a watcher is told."""
+        if self._book is None:
+            return []
+        book, since_ns = self._book, self._known_ns
+        known = book.between(since_ns, at_ns) if since_ns else book.by(at_ns)
+        self._known_ns = at_ns
+        return [self.session.context(*call, at_ns) for call in calls(known)]
 
     def _answer(self, request: Request) -> bytes | None:
         query = {name: str(value) for name, value in request.params.items()}
@@ -132,22 +148,28 @@ class _Backfill:
 
 def backfill_simulation(
     directory: Path, settings: SimulationSettings, seconds: int,
-    features: FeatureSettings | None = None,
+    features: FeatureSettings | None = None, slow: SeriesSources | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Record `seconds` of a simulated exchange; says {directory, symbols, rows, seconds}. All that
     a watcher hears is in it: bars and, on USD-M, marks, liquidations and metrics too, and context
-    rows where `features` (without them: the whole catalogue) look at what other symbols do.
+    rows where `features` (without them: the whole catalogue) look at what other symbols do, or at
+    the slow series of `slow`.
 
-    Raises RecordingError where the directory holds another recording."""
+    Raises RecordingError where the directory holds another recording, ArchiveError where a source
+    of a slow series cannot be read."""
     heard = tuple(s for s in streams_of(settings.market) if s != "aggTrade")
     settings = settings.model_copy(update={"streams": heard})
-    run = _Backfill(settings, features or FeatureSettings())
+    features = features or FeatureSettings()
+    book = book_of(slow, features)
+    run = _Backfill(settings, features, book)
     meta = {
         "source": "simulation",
         "market": settings.market,
         "arrival": "modelled",
         "simulation": settings.model_dump(mode="json"),
     }
+    if book is not None:
+        meta["series"] = [one.model_dump(mode="json") for one in book.sources]
     writer = RecordingWriter(directory, run.exchange.instruments(), meta)
     pending, rows = [run.start()], 0
     for second in range(seconds):
@@ -180,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = SimulationSettings.model_validate({**tree.simulation.model_dump(), **changes})
     out = flags.out or tree.paths.under("history", "simulation")
     seconds = flags.seconds or tree.training.history_s
-    done = backfill_simulation(out, settings, seconds, tree.features)
+    done = backfill_simulation(out, settings, seconds, tree.features, tree.series)
     if flags.json:
         json.dump(done, sys.stdout)
     else:

@@ -18,13 +18,15 @@ from typing import Any
 from foreshock.engine.step import Engine
 from foreshock.errors import ConfigError, ForeshockError
 from foreshock.features.settings import FeatureSettings
-from foreshock.replay.context import with_context
+from foreshock.replay.context import with_context, with_series
 from foreshock.settings import load
 from foreshock.stores.archive_delays import recorded
 from foreshock.stores.archive_input import ArchiveInput
 from foreshock.stores.archive_plan import Series, series_of
 from foreshock.stores.history import History
 from foreshock.stores.recordings import RecordingWriter
+from foreshock.stores.series_settings import SeriesSources
+from pipelines.slow_series import book_of
 
 
 def record_history(
@@ -37,10 +39,12 @@ def record_history(
     delays: str,
     seed: int,
     features: FeatureSettings | None = None,
+    slow: SeriesSources | None = None,
 ) -> dict[str, Any]:
     """Write the recording; says {directory, symbols, rows, batches}. Where `features` look at what
-    other symbols do, context rows are made of the tapes. Raises ArchiveError where the series do
-    not go together, RecordingError where `out` holds another recording."""
+    other symbols do, context rows are made of the tapes; slow series are those of `slow`. Raises
+    ArchiveError where the series do not go together or a source cannot be read, RecordingError
+    where `out` holds another recording."""
     market = series[0].market
     source = ArchiveInput(history, series, first, last, recorded(delays, market), seed)
     meta = {
@@ -52,11 +56,16 @@ def record_history(
         "history": [s.folder for s in sorted(series)],
         "days": [first.isoformat(), last.isoformat()],
     }
+    book = book_of(slow, features or FeatureSettings())
+    if book is not None:
+        meta["series"] = [one.model_dump(mode="json") for one in book.sources]
     writer = RecordingWriter(out, source.instruments, meta)
     made = source.rows()
     if features is not None and "context" in features.families:
         engine = Engine(source.instruments, FeatureSettings(families=("context",)))
         made = with_context(made, engine, features.context.gathered)
+    if book is not None:
+        made = with_series(made, book)
     rows = batches = 0
     for batch in made:
         writer.write(batch)
@@ -94,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             delays=flags.delays or tree.history.delays,
             seed=tree.history.seed if flags.seed is None else flags.seed,
             features=tree.features,
+            slow=tree.series,
         )
     except (ConfigError, ValueError) as error:
         print(f"history_rows: {error}", file=sys.stderr)

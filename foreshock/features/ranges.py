@@ -32,6 +32,7 @@ from foreshock.market.instruments import Instrument
 from foreshock.market.jit import in_place, in_place_kernel
 from foreshock.market.ladder import Ladder
 from foreshock.market.minutes import MINUTE_SLOTS, ends_minute, minute_after, minute_before
+from foreshock.market.returns import declines
 from foreshock.market.rings import SLOTS, slot_after, slot_before
 from foreshock.market.rows import EPOCH, META, SYNCED, TAPE, TRADE, A, B, C, Words
 from foreshock.market.words import count_of, kind_of, symbol_of
@@ -39,7 +40,9 @@ from foreshock.market.words import count_of, kind_of, symbol_of
 HIGH, LOW, LAST = range(3)
 PARKINSON, GARMAN_KLASS, ROGERS_SATCHELL, CORWIN_SCHULTZ = range(4)
 _LN2: Final = 0.6931471805599453
-_CORWIN: Final = 3.0 - 2.0 * 2.0**0.5
+# Corwin and Schultz: (√2 − 1) / (3 − 2√2), of √β, and 1 / √(3 − 2√2), of √γ.
+_BETA: Final = (2.0**0.5 - 1.0) / (3.0 - 2.0 * 2.0**0.5)
+_GAMMA: Final = (3.0 - 2.0 * 2.0**0.5) ** -0.5
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -317,7 +320,7 @@ def _estimate(
     for q in range(4):
         out[q] = 0.0
     n = (hi - lo) // bar
-    high_before, low_before, width_before = 0, 0, 0.0
+    up_before, down_before, width_before = 0.0, 0.0, 0.0  # of the bar before, from this one's open
     for first in range(lo, hi, bar):
         high, low = _extremes(ring, first, first + bar)
         opened, closed = ring[LAST, first - 1], ring[LAST, first + bar - 1]
@@ -327,12 +330,12 @@ def _estimate(
         out[GARMAN_KLASS] += 0.5 * width - (2.0 * _LN2 - 1.0) * net * net
         out[ROGERS_SATCHELL] += up * (up - net) + down * (down - net)
         if first > lo and width + width_before > 0.0:
-            beta = width + width_before
-            both = _log(max(high, high_before), min(low, low_before))
-            alpha = (sqrt(2.0 * beta) - sqrt(beta)) / _CORWIN - both / sqrt(_CORWIN)
+            both = max(up, up_before) - min(down, down_before)
+            alpha = _BETA * sqrt(width + width_before) - _GAMMA * both
             if alpha > 0.0:
-                out[CORWIN_SCHULTZ] += 2.0 * (exp(alpha) - 1.0) / (1.0 + exp(alpha))
-        high_before, low_before, width_before = high, low, width
+                grown = exp(alpha)
+                out[CORWIN_SCHULTZ] += 2.0 * (grown - 1.0) / (1.0 + grown)
+        up_before, down_before, width_before = up - net, down - net, width
     for q in range(3):
         out[q] = sqrt(max(0.0, out[q]) / (n * bar_s))
     out[CORWIN_SCHULTZ] /= n - 1
@@ -406,24 +409,6 @@ def _start(s: int, window_s: int, state: State) -> int:
 
 
 @in_place
-def _declines(last: NDArray[np.int64]) -> tuple[float, float]:
-    """(deepest fall, steepest climb) along these prices, as shares of peak and trough."""
-    peak = trough = float(last[0])
-    fall, climb = 0.0, 0.0
-    for j in range(1, last.shape[0]):  # divides only where a record falls
-        price = float(last[j])
-        if price > peak:
-            peak = price
-        elif peak - price > fall * peak:
-            fall = (peak - price) / peak
-        if price < trough:
-            trough = price
-        elif price - trough > climb * trough:
-            climb = (price - trough) / trough
-    return fall, climb
-
-
-@in_place
 def _places(s: int, state: State, out: NDArray[np.float64]) -> int:
     """Ranges, and the price between them; returns the next column."""
     params, last, extremes, k = state.params, state.open[s, LAST], state.extremes[s], 0
@@ -479,7 +464,7 @@ def _turns(s: int, state: State, out: NDArray[np.float64], k: int) -> None:
     k += n
     for window_s in params.declines_s:
         if _start(s, window_s, state) > 0:
-            fall, climb = _declines(ring[LAST, hi - window_s - 1 : hi])
+            fall, climb = declines(ring[LAST, hi - window_s - 1 : hi])
             out[k] = 1e4 * fall
             out[k + len(params.declines_s)] = 1e4 * climb
         k += 1

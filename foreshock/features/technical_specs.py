@@ -36,20 +36,32 @@ class TechnicalSettings(Section):
     lengths_min: Annotated[Ascending, AfterValidator(_lengths)] = Field(
         default=(1, 5, 15, 60), description="Lengths of the candles, minutes; each divides a day."
     )
-    rsi: Periods = Field(default=(7, 14, 21), description="Relative strength index.")
-    ema: Periods = Field(default=(9, 21, 50, 200), description="Exponential averages.")
+    rsi: Periods = Field(default=(7, 14, 21), description="Periods of the relative strength index.")
+    ema: Periods = Field(
+        default=(9, 21, 50, 200),
+        description="Periods of exponential averages that the price is held to.",
+    )
     cross: tuple[int, int] = Field(default=(9, 21), description="Fast and slow average that cross.")
-    macd: tuple[int, int, int] = Field(default=(12, 26, 9), description="Fast, slow, signal.")
+    macd: tuple[int, int, int] = Field(
+        default=(12, 26, 9),
+        description="Fast, slow and signal period of the convergence-divergence.",
+    )
     wma: Periods = Field(default=(20,), description="Linearly weighted averages.")
     dema: int = Field(default=21, ge=2, lt=SLOTS, description="Double and triple averages.")
-    bands: int = Field(default=20, ge=2, lt=SLOTS - 2, description="Bollinger bands.")
-    bands_width: float = Field(default=2.0, gt=0, description="Their deviations.")
+    bands: int = Field(default=20, ge=2, lt=SLOTS - 2, description="Period of the Bollinger bands.")
+    bands_width: float = Field(
+        default=2.0, gt=0, description="How many deviations the bands are wide, to each side."
+    )
     keltner: tuple[int, int] = Field(default=(20, 10), description="Average and range of Keltner.")
-    atr: int = Field(default=14, ge=2, lt=SLOTS - 2, description="Average true range.")
+    atr: int = Field(
+        default=14, ge=2, lt=SLOTS - 2, description="Period of the average true range."
+    )
     adx: int = Field(default=14, ge=2, lt=SLOTS - 2, description="Directional movement.")
     cci: int = Field(default=20, ge=2, lt=SLOTS - 2, description="Commodity channel index.")
     stochastic: tuple[int, int, int] = Field(default=(14, 3, 3), description="%K, slowing, %D.")
-    williams: int = Field(default=14, ge=2, lt=SLOTS - 2, description="Williams' %R.")
+    williams: int = Field(
+        default=14, ge=2, lt=SLOTS - 2, description="Period of Williams' percent range."
+    )
     mfi: int = Field(default=14, ge=2, lt=SLOTS - 2, description="Money flow index.")
     cmo: int = Field(default=14, ge=2, lt=SLOTS - 2, description="Chande momentum oscillator.")
     volume: int = Field(
@@ -57,7 +69,9 @@ class TechnicalSettings(Section):
     )
     roc: int = Field(default=10, ge=2, lt=SLOTS - 2, description="Rate of change.")
     trix: int = Field(default=15, ge=2, lt=SLOTS - 2, description="Triple smoothed change.")
-    aroon: int = Field(default=25, ge=2, lt=SLOTS - 2, description="Aroon.")
+    aroon: int = Field(
+        default=25, ge=2, lt=SLOTS - 2, description="Period of the Aroon oscillator."
+    )
     ultimate: tuple[int, int, int] = Field(default=(7, 14, 28), description="Ultimate oscillator.")
 
     def each(self) -> tuple[tuple[str, str, str, int], ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log, pi, sqrt
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,24 @@ from foreshock.market.instruments import Instrument
 from foreshock.market.jit import in_place, in_place_kernel
 from foreshock.market.ladder import Ladder
 from foreshock.market.minutes import MINUTE_SLOTS, ends_minute, minute_after, minute_before
+from foreshock.market.returns import (
+    ABSOLUTE,
+    BIPOWER,
+    CUBES,
+    FALL,
+    FOURTHS,
+    LAGGED,
+    RISE,
+    SIGNED,
+    SQUARES,
+    SUMS,
+    ZEROS,
+    of_blocks,
+    sum_returns,
+)  # fmt: skip
 from foreshock.market.rings import SLOTS, slot_after, slot_before
 from foreshock.market.rows import EPOCH, META, SYNCED, TAPE, TRADE, A, B, C, Words
 from foreshock.market.words import count_of, kind_of, symbol_of
-
-# What is summed over the returns of a window.
-SQUARES, CUBES, FOURTHS, SIGNED, ABSOLUTE, BIPOWER, LAGGED, ZEROS, RISE, FALL = range(10)
-_SUMS: Final = 10
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -271,7 +282,7 @@ def init(instruments: Sequence[Instrument], settings: VariationSettings) -> Stat
         minute_ticks=np.zeros((n, MINUTE_SLOTS), np.int64),
         minute_returns=np.zeros((n, 2 * MINUTE_SLOTS), np.float64),
         minute_head=np.zeros(n, np.int64),
-        sums=np.zeros((n, len(windows), _SUMS), np.float64),
+        sums=np.zeros((n, len(windows), SUMS), np.float64),
         last_ticks=np.zeros(n, np.int64),
         epoch=np.full(n, -1, np.int64),
     )
@@ -325,30 +336,6 @@ def _log_return(last: int, before: int) -> float:
 
 
 @in_place
-def _sum(returns: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
-    """One pass over the returns of a window, oldest first."""
-    squares, cubes, fourths, signed, absolute = 0.0, 0.0, 0.0, 0.0, 0.0
-    bipower, lagged, zeros, rise, fall, before = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    for j in range(returns.shape[0]):
-        r = returns[j]
-        size, square = abs(r), r * r
-        squares += square
-        cubes += square * r
-        fourths += square * square
-        signed += size * r
-        absolute += size
-        bipower += size * abs(before)  # the first return of a window has none before it
-        lagged += r * before
-        zeros += 1.0 if r == 0.0 else 0.0
-        rise = r if r > rise else rise
-        fall = -r if -r > fall else fall
-        before = r
-    sums[SQUARES], sums[CUBES], sums[FOURTHS] = squares, cubes, fourths
-    sums[SIGNED], sums[ABSOLUTE], sums[BIPOWER], sums[LAGGED] = signed, absolute, bipower, lagged
-    sums[ZEROS], sums[RISE], sums[FALL] = zeros, rise, fall
-
-
-@in_place
 def _advance(boundary_ns: int, s: int, state: State) -> None:
     """Let the second that ends enter the rings, and its minute where that ends too."""
     head, last = state.head[s], state.last_ticks[s]
@@ -368,10 +355,10 @@ def _advance(boundary_ns: int, s: int, state: State) -> None:
     for w in range(len(state.params.windows_s)):
         window_s = state.params.windows_s[w]
         if window_s <= RING_S:
-            _sum(state.returns[s, end - window_s : end], state.sums[s, w])
+            sum_returns(state.returns[s, end - window_s : end], state.sums[s, w])
         elif minute:
             lo = minute_end - window_s // 60
-            _sum(state.minute_returns[s, lo:minute_end], state.sums[s, w])
+            sum_returns(state.minute_returns[s, lo:minute_end], state.sums[s, w])
 
 
 @in_place
@@ -396,31 +383,6 @@ def _net(s: int, window_s: int, state: State) -> float:
 def _momentum(s: int, window_s: int, state: State) -> float:
     ago = _price(s, window_s, state)
     return 1e4 * ((state.last_ticks[s] - ago) / ago) if ago > 0 else np.nan
-
-
-@in_place
-def _squares(returns: NDArray[np.float64], lo: int, hi: int) -> tuple[float, float]:
-    whole, squares = 0.0, 0.0
-    for j in range(lo, hi):
-        whole += returns[j]
-        squares += returns[j] * returns[j]
-    return whole, squares
-
-
-@in_place
-def _blocks(returns: NDArray[np.float64], block_s: int) -> tuple[float, float]:
-    """(Σ of the blocks' squared returns, the coefficient of variation of their volatilities) of
-    returns that are not all zero."""
-    n = returns.shape[0] // block_s
-    coarse, mean, spread = 0.0, 0.0, 0.0
-    for b in range(n):
-        whole, squares = _squares(returns, b * block_s, (b + 1) * block_s)
-        coarse += whole * whole
-        mean += sqrt(squares) / n
-    for b in range(n):
-        _, squares = _squares(returns, b * block_s, (b + 1) * block_s)
-        spread += (sqrt(squares) - mean) ** 2
-    return coarse, sqrt(spread / n) / mean
 
 
 @in_place
@@ -503,7 +465,7 @@ def _shapes(s: int, state: State, out: NDArray[np.float64], k: int) -> None:
     for pair in range(params.blocks.shape[0]):
         block_s, w = params.blocks[pair, 0], params.blocks[pair, 1]
         if _price(s, windows_s[w], state) > 0 and sums[w, SQUARES] > 0.0:
-            coarse, variation = _blocks(state.returns[s, end - windows_s[w] : end], block_s)
+            coarse, variation = of_blocks(state.returns[s, end - windows_s[w] : end], block_s)
             out[k] = coarse / sums[w, SQUARES]
             out[k + params.blocks.shape[0]] = variation
         k += 1

@@ -102,10 +102,12 @@ class GatherSettings(Section):
         default=3, ge=2, description="Fewer known symbols say nothing about a market."
     )
     surge_sigmas: float = Field(
-        default=2.0, ge=0, description="A surge is a return of so many σ·√window …"
+        default=2.0,
+        ge=0,
+        description="A surge is a return of so many σ·√window, and no less than the floor.",
     )
     surge_floor_bps: float = Field(
-        default=10.0, ge=0, description="… and of at least so many basis points."
+        default=10.0, ge=0, description="A surge is a return of at least so many basis points."
     )
     quote: str = Field(
         default="USDT", description="What ends a symbol's name: what is in front is the base asset."

@@ -1,5 +1,5 @@
 """Context rows put into an input that has none: history out of archives, as if a supervisor had
-been there (market/context.py)."""
+been there (market/context.py, stores/series_book.py)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from foreshock.market.rows import (
     as_rows,
     as_words,
     empty_rows,
+    heads,
 )
 from foreshock.market.words import count_of
+from foreshock.stores.series import known_rows
+from foreshock.stores.series_book import SeriesBook
 
 
 @kernel
@@ -48,6 +51,14 @@ def _merge(
     return k, j, seq
 
 
+def _merged(batch: Rows, more: Rows, seq: int) -> tuple[Rows, int, int]:
+    """(both, rows of `more` taken, next number), as `_merge` says."""
+    words, extra = as_words(batch), as_words(more)
+    out = np.empty((len(words) + len(extra), WORDS), np.int64)
+    n, taken, seq = _merge(words, extra, seq, out)
+    return as_rows(out[:n]), taken, seq
+
+
 def with_context(
     batches: Iterable[Rows], engine: Engine, settings: GatherSettings | None = None
 ) -> Iterator[Rows]:
@@ -70,8 +81,25 @@ def with_context(
             told.append(context_rows(body, len(symbols), at_ns, due_ns, due_ns, 0))
         more = np.concatenate(told)
         more["flags"] = MODELLED
-        words, extra = as_words(batch), as_words(more)
-        out = np.empty((len(words) + len(extra), WORDS), np.int64)
-        n, taken, seq = _merge(words, extra, seq, out)
+        rows, taken, seq = _merged(batch, more, seq)
         waiting = more[taken:]
-        yield as_rows(out[:n])
+        yield rows
+
+
+def with_series(batches: Iterable[Rows], book: SeriesBook) -> Iterator[Rows]:
+    """The same rows, numbered anew, and the values of slow series as they became known. What was
+    known before the first row comes with it, as a watcher is told at its start."""
+    waiting, seq, until_ns = empty_rows(), 0, 0
+    for batch in batches:
+        if not len(batch):
+            continue
+        at = heads(batch)
+        first_ns, last_ns = (int(batch["arrival_ns"][at[k]]) for k in (0, -1))
+        if not until_ns:
+            waiting, until_ns = known_rows(book.by(first_ns)), first_ns
+            waiting["arrival_ns"] = first_ns
+        more = np.concatenate([waiting, known_rows(book.between(until_ns, last_ns))])
+        until_ns = last_ns
+        rows, taken, seq = _merged(batch, more, seq)
+        waiting = more[taken:]
+        yield rows

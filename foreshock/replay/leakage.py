@@ -74,12 +74,14 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Of one build: how many rows (times cuts) were compared, and what moved."""
+    """Of one build: how many rows (times cuts) were compared, what moved, and the columns that had
+    no value in any of these rows, so that nothing is proved of them."""
 
     columns: int
     rows: int
     cuts: int
     alarms: tuple[Alarm, ...]
+    unseen: tuple[str, ...] = ()
 
     @property
     def leaky(self) -> tuple[str, ...]:
@@ -90,7 +92,7 @@ class Report:
         """JSON-ready."""
         return {
             "columns": self.columns, "rows": self.rows, "cuts": self.cuts,
-            "alarms": [asdict(alarm) for alarm in self.alarms],
+            "alarms": [asdict(alarm) for alarm in self.alarms], "unseen": list(self.unseen),
         }  # fmt: skip
 
 
@@ -112,13 +114,14 @@ class Audited:
     window_s    how many seconds of rows before a cut are looked at
     horizon_s   how far labels look; the stretch goes on a little beyond it
     cuts        how many, seeded by `seed`, spread over the input
+    last_s      or over its last so many seconds, when the longest windows are full
 
     Raises DatasetError where the input is too short for one cut.
     """
 
     def __init__(
         self, instruments: Sequence[Instrument], batches: Iterable[Rows], *, window_s: int,
-        horizon_s: int, cuts: int, seed: int,
+        horizon_s: int, cuts: int, seed: int, last_s: int | None = None,
     ) -> None:  # fmt: skip
         engine = Engine(instruments)
         self._rows: list[Rows] = []
@@ -140,6 +143,8 @@ class Audited:
                 f"{(last - first) // SECOND_NS} s are too short for a window of {window_s} s and "
                 f"labels of {horizon_s} s"
             )
+        if last_s is not None:
+            begin = max(begin, end - last_s * SECOND_NS)
         drawn = np.random.default_rng(seed).uniform(begin, end, cuts)
         self.cuts_ns = np.unique((drawn // SECOND_NS).astype(np.int64) * SECOND_NS)
         self._marks, self._window_s, self._horizon_s = marks, window_s, horizon_s
@@ -164,16 +169,22 @@ class Audited:
         """Run `build` over every stretch, as it was and with its future altered."""
         compared = columns = 0
         alarms: list[Alarm] = []
+        seen: NDArray[np.bool_] | None = None
+        names: tuple[str, ...] = ()
         for stretch in self.stretches():
             said = build(stretch.rows, stretch.start)
             other = build(
                 altered(stretch.rows, stretch.cut_ns, self._seed ^ stretch.cut_ns), stretch.start
             )
-            columns = len(said.names)
+            columns, names = len(said.names), said.names
+            known = ~np.isnan(said.values[said.t0_ns <= stretch.cut_ns]).all(axis=0)
+            seen = known if seen is None else seen | known
             rows, moved = _moved(said, other, stretch.cut_ns)
             compared += rows
             alarms += moved
-        return Report(columns, compared, len(self.cuts_ns), tuple(alarms))
+        blind = () if seen is None else np.flatnonzero(~seen).tolist()
+        unseen = tuple(names[k] for k in blind)
+        return Report(columns, compared, len(self.cuts_ns), tuple(alarms), unseen)
 
 
 def altered(rows: Rows, cut_ns: int, seed: int) -> Rows:

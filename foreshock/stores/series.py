@@ -53,6 +53,17 @@ class Point(NamedTuple):
     value: float
 
 
+class Known(NamedTuple):
+    """A value of the series at `position`, in the order in which they are told: told_ns is
+    known_ns, or later where the value was found later. UTC ns."""
+
+    told_ns: int
+    known_ns: int
+    of_ns: int
+    position: int
+    value: float
+
+
 def read_daily(path: Path, column: str, lag_s: int = DAY_S) -> list[Point]:
     """The values of a column of a daily CSV (gzip or not) with a column `date`, in order of their
     days. What is no finite number is left out. Raises ArchiveError where a column is missing, a
@@ -94,15 +105,21 @@ def series_rows(points: Mapping[str, Sequence[Point]], names: Sequence[str]) -> 
     by position (SeriesSettings.names). Raises ArchiveError for a series that it does not name."""
     if unknown := sorted(set(points) - set(names)):
         raise ArchiveError("series", f"no series are called {unknown}")
-    told = sorted(
-        (point.known_ns, point.of_ns, names.index(name), point.value)
-        for name, some in points.items()
-        for point in some
+    return known_rows(
+        sorted(
+            Known(point.known_ns, point.known_ns, point.of_ns, names.index(name), point.value)
+            for name, some in points.items()
+            for point in some
+        )
     )
+
+
+def known_rows(told: Sequence[Known]) -> Rows:
+    """CONTEXT rows of values in the order in which they are told, which is when they arrive."""
     rows = empty_rows(len(told))
     if told:
-        known, of, position, value = (np.array(column) for column in zip(*told, strict=True))
-        rows["arrival_ns"], rows["event_ns"] = known, of
+        at, known, of, position, value = (np.array(column) for column in zip(*told, strict=True))
+        rows["arrival_ns"], rows["event_ns"] = at, of
         rows["kind"], rows["flags"], rows["symbol"] = CONTEXT, MODELLED, ALL
         rows["id"], rows["id2"] = known, of
         rows["a"], rows["b"] = CONTEXT_SERIES + position, value.astype(np.float64).view(np.int64)

@@ -1,4 +1,5 @@
-"""What every symbol does reaches every watcher, one boundary late, and is recorded like any row."""
+"""What every symbol does reaches every watcher, one boundary late, and is recorded like any row; so
+are slow series, from a watcher's start on."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from foreshock.market.rows import (
     BAR,
     CONTEXT,
     CONTEXT_LEADER,
+    CONTEXT_SERIES,
     CONTEXT_VOLUME_RANK,
     Rows,
     heads,
@@ -32,10 +35,11 @@ from foreshock.replay.reconcile import reconcile
 from foreshock.replay.remake import session_like
 from foreshock.simulation.settings import SimulationSettings
 from foreshock.stores.recordings import Recording, open_recording
+from foreshock.stores.series_settings import SeriesSource, SeriesSources
 
 SYMBOLS = 5
 PATIENCE_S = 120.0
-FEATURES = FeatureSettings(families=("flow", "context"))
+FEATURES = FeatureSettings(families=("flow", "context", "series"))
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +66,16 @@ def recorded(
     """Two watchers' recordings of some seconds, and the last status."""
     from actors.supervisor import SupervisorActor
 
-    place = tmp_path_factory.mktemp("context") / "watcher"
+    home = tmp_path_factory.mktemp("context")
+    place, today = home / "watcher", datetime.now(UTC)
+    days = [f"{today - timedelta(days=ago):%Y-%m-%d},{ago}\n" for ago in range(2, 300)]
+    (home / "fear.csv").write_text("date,fng\n" + "".join(days))
+    fear = SeriesSource(series="fear_greed", path=home / "fear.csv", column="fng")
     plan = WatchPlan(
         name="w", instruments=tuple(fetch_instruments(SPOT, exchange.rest_url)),
         domain=Domain(source="simulation", market=SPOT, tier="tape"),
         ws_url=exchange.ws_url, rest_url=exchange.rest_url, recording_dir=place,
-        features=FEATURES, snapshots_per_s=50.0,
+        features=FEATURES, snapshots_per_s=50.0, series=SeriesSources(sources=(fear,)),
     )  # fmt: skip
     supervisor = SupervisorActor.options(num_cpus=0.05, max_concurrency=32).remote(plan, 2)
     life = supervisor.run.remote()
@@ -133,6 +141,22 @@ def test_vectors_have_it_one_boundary_later_and_a_replay_gives_the_same_bits(
         found = reconcile(recording, session=session_like(recording))
         assert found.first is None and found.compared["vectors"] > 0, found
         assert found.compared["frames"] > 0
+
+
+def test_a_watcher_begins_with_what_is_known_of_slow_series(
+    recorded: tuple[list[Recording], dict[str, Any]],
+) -> None:
+    recordings, status = recorded
+    assert status["series"] == {"connected": ["fear_greed"], "problems": {}}
+    names = catalog.layout(FEATURES).names
+    level, dominance = (names.index(name) for name in ("fear_greed_index", "btc_dominance"))
+    for recording in recordings:
+        rows = context_of(recording)
+        slow = rows[rows["a"] >= CONTEXT_SERIES]
+        assert len(slow) == 256 and (np.diff(slow["id2"]) > 0).all()
+        assert slow["b"].view(np.float64).tolist() == [float(257 - k) for k in range(256)]
+        vectors = np.concatenate([boundary.vectors for boundary in recording.vectors()])
+        assert (vectors[1:, level] == 2.0).all() and np.isnan(vectors[:, dominance]).all()
 
 
 def test_a_watcher_begins_with_the_bars_of_a_day(

@@ -42,7 +42,7 @@ def cut(recording: Recording, cuts: int) -> Audited:
 
 
 def test_no_column_of_the_dataset_knows_the_future(recording: Recording, tree: Config) -> None:
-    report = cut(recording, 6).audit(dataset_build(recording, tree))
+    report = cut(recording, 6).audit(dataset_build(recording.instruments, tree))
     assert report.alarms == ()
     assert report.rows > 6 * 40  # it did look
 
@@ -51,14 +51,14 @@ def test_no_column_of_the_dataset_knows_the_future(recording: Recording, tree: C
 def test_a_planted_leak_is_caught_and_nothing_else_is_blamed(
     leak: str, recording: Recording, tree: Config
 ) -> None:
-    report = cut(recording, 3).audit(planted(dataset_build(recording, tree), leak))
+    report = cut(recording, 3).audit(planted(dataset_build(recording.instruments, tree), leak))
     assert report.leaky == (leak,)
     alarm = report.alarms[0]
     assert alarm.t0_ns <= alarm.cut_ns and alarm.rows >= 1
 
 
 def test_rows_that_exist_because_of_the_future_are_told(recording: Recording, tree: Config) -> None:
-    honest = dataset_build(recording, tree)
+    honest = dataset_build(recording.instruments, tree)
 
     def survivors(rows: Rows, start: bytes | None) -> Matrix:
         """Keeps a row only where the next one's first feature is larger."""

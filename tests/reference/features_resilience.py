@@ -89,7 +89,9 @@ def resilience_features(
     def sweeps(side: int) -> dict[int, Fraction]:
         """Mean lots of the side before it, by the close of the second in which it was swept."""
         out = {}
-        for before, close in pairwise([b for b in closed if b > max(book_reset, tape_reset)]):
+        for before, close in pairwise(closed):
+            if close <= max(book_reset, tape_reset):
+                continue
             hit = sum(t.lots for t in trades if before <= t.at < close and hits(t, side))
             first = before - settings.usual_s * SECOND
             seen = [q for q in (lots_at(b, side) for b in closed if first < b <= before) if q]

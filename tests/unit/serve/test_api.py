@@ -50,7 +50,7 @@ class Site:
         self.client = Client(
             create_api(
                 self.board,
-                ServeSettings(max_body_bytes=20_000, max_symbols=3, max_vectors=2),
+                ServeSettings(max_body_bytes=60_000, max_symbols=3, max_vectors=2),
                 score=self.score,
                 symbols=("BTCUSDT", "ETHUSDT", "SOLUSDT"),
                 now_ns=lambda: self.now_ns,
@@ -188,7 +188,7 @@ def test_an_old_prediction_is_marked_and_then_refused(site: Site) -> None:
         ({"features": [[]], "fingerprint": catalog.layout().fingerprint}, 422, "invalid"),
         ({"features": [["a"]], "fingerprint": "x"}, 422, "invalid"),
         ({"features": [[1.0]] * 3, "fingerprint": "x"}, 422, "invalid"),
-        (b'{"symbol":"' + b"A" * 30_000 + b'"}', 413, "too_large"),
+        (b'{"symbol":"' + b"A" * 70_000 + b'"}', 413, "too_large"),
     ],
 )
 def test_a_bad_request_gets_the_envelope(site: Site, body: Any, status: int, code: str) -> None:

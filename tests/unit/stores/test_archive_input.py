@@ -163,9 +163,9 @@ def test_the_engine_runs_over_an_archive_and_any_cut_gives_the_same_bits(
     batches = list(made.rows())
     one = Engine(made.instruments)
     closed = [b for batch in batches for b in one.feed(batch)]
-    tape_only = [i for i, spec in enumerate(catalog.layout()) if spec.needs != "book"]
+    tape_only = [i for i, spec in enumerate(catalog.layout()) if spec.needs == "tape"]
     warm = np.stack([b.warm for b in closed])[:, :, tape_only]
-    assert warm.any(axis=(0, 1)).mean() > 0.5  # fifteen minutes warm most of the tape's features
+    assert warm.any(axis=(0, 1)).mean() > 0.8  # fifteen minutes warm most of the tape's features
     other = Engine(made.instruments)
     rows = join_rows(batches)
     again = [b for piece in np.array_split(rows, 57) for b in other.feed(piece)]
