@@ -101,11 +101,11 @@ SESSIONS = (  # the parts of a session together: its first has the snapshot
 def chosen_bars(month: Month, data: Path, work: Path) -> tuple[Path, list[str]]:
     """The bars of the pairs that are looked at, as a file, and their names."""
     table = pq.read_table(data / month.file)
+    names = table.column("symbol").cast(pa.string())  # a dictionary, in some
+    table = table.set_column(table.column_names.index("symbol"), "symbol", names)
     if month.pairs is not None:
-        day = pc.less(table.column("date"), pc.add(pc.min(table.column("date")), pa.scalar(
-            np.timedelta64(1, "D")
-        )))  # fmt: skip
-        first = table.filter(day)
+        dates = table.column("date").to_numpy()
+        first = table.filter(pa.array(dates < dates.min() + np.timedelta64(1, "D")))
         worth = pc.multiply(first.column("close"), first.column("volume"))
         traded = (
             first.append_column("worth", worth).group_by("symbol").aggregate([("worth", "sum")])
@@ -247,7 +247,7 @@ def page(
     carries = [sum(j.carries for j in report.features) for report in reports]
     both = set.intersection(*({j.name for j in r.features if j.carries} for r in reports))
     counts = ", ".join(
-        f"{n} of {len(r.features)} in {m.short}"
+        f"{n} of {sum(j.told for j in r.features)} in {m.short}"
         for n, r, m in zip(carries, reports, months, strict=True)
     )
     parts = [
@@ -263,7 +263,8 @@ def page(
         "\n".join(f"- **{m.title}**: {m.what}." for m in months),
         f"Horizon {JUDGED_S} s. IC: mean daily rank correlation with the label's outcome, in the "
         "direction (+ large values, − small ones) that the earlier part of the month decided. "
-        "Lift: average precision over the base rate. Brackets: bounds that hold with 95 % for "
+        "Lift: average precision over the base rate, from the end that spoke for surges in that "
+        "earlier part. Brackets: bounds that hold with 95 % for "
         "*all* features of a month together, from whole days drawn with replacement. A feature "
         f"carries where either bound is above nothing: {counts}; in both {len(both)}. Bars alone "
         "were recorded: what needs a tape, a book or derivatives is not in this table.",

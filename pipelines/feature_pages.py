@@ -63,7 +63,7 @@ def features_table(datasets: Sequence[Dataset]) -> str:
     """Markdown: every feature that any report tells of, what carries most first."""
     told = [(data, data.report) for data in datasets if data.report is not None]
     by_name = [{j.name: j for j in report.features} for _, report in told]
-    names = list(dict.fromkeys(name for features in by_name for name in features))
+    names = list(dict.fromkeys(n for features in by_name for n in features if features[n].told))
     names.sort(key=lambda name: _rank([f[name] for f in by_name if name in f]), reverse=True)
     conclusive = all(data.conclusive for data in datasets)
     head = ["feature", *(f"{what}, {d.short}" for d, _ in told for what in ("IC", "lift"))]
@@ -110,7 +110,7 @@ def picture(path: Path, datasets: Sequence[Dataset]) -> Path:
     nothing. Left the information coefficient, right the lift. Returns `path`."""
     told = [(data, data.report) for data in datasets if data.report is not None]
     by_name = [{j.name: j for j in report.features} for _, report in told]
-    names = list(dict.fromkeys(name for features in by_name for name in features))
+    names = list(dict.fromkeys(n for features in by_name for n in features if features[n].told))
     names.sort(key=lambda name: _rank([f[name] for f in by_name if name in f]))
     figure = Figure(figsize=(12.0, 2.0 + 0.17 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)

@@ -59,9 +59,10 @@ class Judged:
     """One feature; NaN where the data cannot say.
 
     known       share of the judged rows that have a value
-    direction   1: large values speak for a surge; −1: small ones; from the earlier part
+    direction   1: large values speak for a rise; −1: small ones; from the earlier part
     ic          mean daily rank correlation of direction · feature with the outcome, with bounds
-    precision   average precision with which direction · feature ranks surges
+    precision   average precision with which the feature ranks surges, from the end that spoke for
+                surges in the earlier part
     lift        precision over the base rate of the same rows, with bounds; a coin has 1
     """
 
@@ -75,6 +76,11 @@ class Judged:
     lift: float
     lift_lower: float
     lift_upper: float
+
+    @property
+    def told(self) -> bool:
+        """Whether either measure has a figure: the feature was known, and did not stand still."""
+        return bool(np.isfinite(self.ic) or np.isfinite(self.lift))
 
     @property
     def carries(self) -> bool:
@@ -122,13 +128,17 @@ def judge_features(
         info.draw_blocks(data.t0_ns[rows], settings.block_s * SECOND_NS, draws=settings.draws)
         for rows in (learn, judge)
     )
+    early_surge = (data.labels[learn, h] == SURGE).astype(np.float64)
     signs, known, ics, precisions, lifts = [], [], [], [], []
     for column in range(data.X.shape[1]):
         x = data.X[:, column].astype(np.float64)
         x[~np.isfinite(x)] = np.nan
         sign = info.direction(x[learn], outcome[learn], early)
         score = sign * x[judge]
-        precision, lift = info.lift_draws(score, surge, late)
+        # A large move may come after small values of what speaks for a rise: which end speaks for
+        # a surge is learned from surges.
+        surge_sign = info.direction(x[learn], early_surge, early)
+        precision, lift = info.lift_draws(surge_sign * x[judge], surge, late)
         ics.append(info.ic_draws(info.block_ics(score, outcome[judge], late), late))
         signs.append(sign)
         known.append(float(np.isfinite(score).mean()))
