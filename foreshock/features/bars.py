@@ -18,21 +18,34 @@ from pydantic import AfterValidator, Field
 from foreshock.config import Section
 from foreshock.features.family import Ascending, integers, span
 from foreshock.features.vector import FeatureSpec
+from foreshock.market.candles import (
+    BEGINS,
+    CLOSE,
+    HIGH,
+    IGNORED,
+    LOTS,
+    LOW,
+    MINUTE_NS,
+    OPEN,
+    TAKER,
+    empty_aside,
+    is_whole,
+    place_of,
+    set_aside,
+    waits,
+)
 from foreshock.market.clock import SECOND_NS
 from foreshock.market.instruments import Instrument
 from foreshock.market.jit import in_place, in_place_kernel
 from foreshock.market.ladder import Ladder
-from foreshock.market.rows import BACKFILL, BAR, ID, INSTRUMENT, META, A, B, Words
-from foreshock.market.words import count_of, flags_of, kind_of, symbol_of
+from foreshock.market.rows import BAR, ID, INSTRUMENT, META, A, Words
+from foreshock.market.words import count_of, kind_of, symbol_of
 
-MINUTE_NS: Final = 60 * SECOND_NS
 STALE_S: Final = 180  # behind the close of the last candle
 DAY: Final = 1_440  # minutes kept, besides the close before them
 SLOTS: Final = DAY + 1
 HOUR: Final = 60
 LEAST_MOMENTS: Final = 5
-# Quantities of a candle.
-OPEN, HIGH, LOW, CLOSE, LOTS, TAKER = range(6)
 SOURCE: Final = "definition"
 _PARKINSON: Final = "Parkinson 1980, The extreme value method for estimating the variance"
 _GARMAN: Final = "Garman, Klass 1980, On the estimation of security price volatilities"
@@ -192,6 +205,7 @@ class State(NamedTuple):
     known: NDArray[np.int64]  # (n,): candles since the last hole, at most SLOTS
     last_open_ns: NDArray[np.int64]  # (n,), −1 before the first
     fresh: NDArray[np.int64]  # (n,): 1 where `values` are not of the last candle
+    aside: NDArray[np.int64]  # (n, ASIDE): the last live candle
     steps: NDArray[np.int64]  # (n, 4): what ticks and lots are
     values: NDArray[np.float64]  # (n, k)
 
@@ -213,6 +227,7 @@ def init(instruments: Sequence[Instrument], settings: BarsSettings) -> State:
         known=np.zeros(n, np.int64),
         last_open_ns=np.full(n, -1, np.int64),
         fresh=np.zeros(n, np.int64),
+        aside=empty_aside(n),
         steps=np.array([i.steps for i in instruments], np.int64).reshape(n, 4),
         values=np.full((n, len(specs(settings))), np.nan),
     )
@@ -226,9 +241,20 @@ def _forget(s: int, state: State) -> None:
 
 
 @in_place
+def _take(pack: NDArray[np.int64], opened_ns: int, s: int, state: State) -> None:
+    slot = 0 if state.head[s] + 1 == SLOTS else state.head[s] + 1
+    for q in range(6):
+        state.ring[s, slot, q] = pack[q]
+    state.head[s] = slot
+    state.known[s] = min(SLOTS, state.known[s] + 1)
+    state.last_open_ns[s] = opened_ns
+    state.fresh[s] = 1
+
+
+@in_place
 def step(words: Words, touch: NDArray[np.int64], i: int, state: State) -> None:
     """Advance by the header row `i` of `words`, int64 (n, 10). Candles that are open, of another
-    length, or without a price change nothing."""
+    length, or whose prices cannot be change nothing: their minute is missing then."""
     meta = words[i, META]
     kind = kind_of(meta)
     if kind != BAR and kind != INSTRUMENT:
@@ -240,23 +266,20 @@ def step(words: Words, touch: NDArray[np.int64], i: int, state: State) -> None:
         for k in range(4):
             if words[i, A + k] != state.steps[s, k]:
                 state.steps[s, k] = words[i, A + k]
+                state.aside[s, 0] = -1
                 _forget(s, state)
         return
-    pack = words[i + 1]
-    opened = words[i, ID]
-    if words[i, A] != MINUTE_NS or words[i, B] != 1 or pack[LOW] <= 0:
+    if not is_whole(words, i):
         return
-    if opened <= state.last_open_ns[s] and (flags_of(meta) & BACKFILL) == 0:
+    place = place_of(words, i, state.last_open_ns[s])
+    if place == IGNORED:
         return
-    if opened != state.last_open_ns[s] + MINUTE_NS:
+    if place == BEGINS:
         _forget(s, state)
-    state.last_open_ns[s] = opened
-    slot = 0 if state.head[s] + 1 == SLOTS else state.head[s] + 1
-    for q in range(6):
-        state.ring[s, slot, q] = pack[q]
-    state.head[s] = slot
-    state.known[s] = min(SLOTS, state.known[s] + 1)
-    state.fresh[s] = 1
+    set_aside(words, i, state.aside[s])
+    _take(words[i + 1], words[i, ID], s, state)
+    if waits(state.aside[s], state.last_open_ns[s]):
+        _take(state.aside[s, 1:], state.aside[s, 0], s, state)
 
 
 @in_place_kernel

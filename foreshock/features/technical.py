@@ -18,15 +18,27 @@ from numpy.typing import NDArray
 
 from foreshock.features.family import integers
 from foreshock.features.technical_specs import SLOTS, STALE_S, TechnicalSettings, specs
+from foreshock.market.candles import (
+    BEGINS,
+    CLOSE,
+    HIGH,
+    IGNORED,
+    LOTS,
+    LOW,
+    MINUTE_NS,
+    OPEN,
+    empty_aside,
+    is_whole,
+    place_of,
+    set_aside,
+    waits,
+)
 from foreshock.market.clock import SECOND_NS
 from foreshock.market.instruments import Instrument
 from foreshock.market.jit import in_place, in_place_kernel
 from foreshock.market.ladder import Ladder
-from foreshock.market.rows import BACKFILL, BAR, ID, INSTRUMENT, META, A, B, Words
-from foreshock.market.words import count_of, flags_of, kind_of, symbol_of
-
-MINUTE_NS: Final = 60 * SECOND_NS
-OPEN, HIGH, LOW, CLOSE, LOTS = range(5)
+from foreshock.market.rows import BAR, ID, INSTRUMENT, META, A, Words
+from foreshock.market.words import count_of, kind_of, symbol_of
 
 __all__ = ["Params", "State", "TechnicalSettings", "close", "init", "scan", "specs", "step"]
 
@@ -69,6 +81,7 @@ class State(NamedTuple):
     minutes: NDArray[np.int64]  # (n, f): how many minutes are in it
     recursive: NDArray[np.float64]  # (n, f, RECURSIVE)
     last_open_ns: NDArray[np.int64]  # (n,), −1 before the first minute
+    aside: NDArray[np.int64]  # (n, ASIDE): the last live candle
     steps: NDArray[np.int64]  # (n, 4): what ticks and lots are
     values: NDArray[np.float64]  # (n, k)
 
@@ -94,6 +107,7 @@ def init(instruments: Sequence[Instrument], settings: TechnicalSettings) -> Stat
         minutes=np.zeros((n, f), np.int64),
         recursive=np.zeros((n, f, RECURSIVE)),
         last_open_ns=np.full(n, -1, np.int64),
+        aside=empty_aside(n),
         steps=np.array([i.steps for i in instruments], np.int64).reshape(n, 4),
         values=np.full((n, len(specs(settings))), np.nan),
     )  # fmt: skip
@@ -429,6 +443,7 @@ def _take(s: int, f: int, state: State) -> None:
 
 @in_place
 def _minute(pack: NDArray[np.int64], opened_ns: int, s: int, state: State) -> None:
+    state.last_open_ns[s] = opened_ns
     for f in range(state.known.shape[1]):
         length = state.params.lengths[f]
         place = opened_ns // MINUTE_NS % length
@@ -450,7 +465,7 @@ def _minute(pack: NDArray[np.int64], opened_ns: int, s: int, state: State) -> No
 @in_place
 def step(words: Words, touch: NDArray[np.int64], i: int, state: State) -> None:
     """Advance by the header row `i` of `words`, int64 (n, 10). Candles that are open, of another
-    length, or without a price change nothing."""
+    length, or whose prices cannot be change nothing: their minute is missing then."""
     meta = words[i, META]
     kind = kind_of(meta)
     if kind != BAR and kind != INSTRUMENT:
@@ -462,17 +477,20 @@ def step(words: Words, touch: NDArray[np.int64], i: int, state: State) -> None:
         for k in range(4):
             if words[i, A + k] != state.steps[s, k]:
                 state.steps[s, k] = words[i, A + k]
+                state.aside[s, 0] = -1
                 _forget(s, state)
         return
-    pack, opened_ns = words[i + 1], words[i, ID]
-    if words[i, A] != MINUTE_NS or words[i, B] != 1 or pack[LOW] <= 0:
+    if not is_whole(words, i):
         return
-    if opened_ns <= state.last_open_ns[s] and (flags_of(meta) & BACKFILL) == 0:
+    place = place_of(words, i, state.last_open_ns[s])
+    if place == IGNORED:
         return
-    if opened_ns != state.last_open_ns[s] + MINUTE_NS:
+    if place == BEGINS:
         _forget(s, state)
-    state.last_open_ns[s] = opened_ns
-    _minute(pack, opened_ns, s, state)
+    set_aside(words, i, state.aside[s])
+    _minute(words[i + 1], words[i, ID], s, state)
+    if waits(state.aside[s], state.last_open_ns[s]):
+        _minute(state.aside[s, 1:], state.aside[s, 0], s, state)
 
 
 @in_place_kernel

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from foreshock.engine.step import Engine
+from foreshock.features.settings import FeatureSettings
 from foreshock.labels.barriers import label_quotes
 from foreshock.labels.bootstrap import sequential_bootstrap
 from foreshock.labels.excursion import excursions
@@ -14,6 +15,7 @@ from foreshock.labels.trend import scan_trends
 from foreshock.market.clock import SECOND_NS
 from foreshock.market.instruments import BYBIT, SPOT, USDM, Instrument
 from foreshock.market.jit import cache_root
+from foreshock.replay.context import with_context
 from foreshock.stores.hot_layout import tape_in
 from foreshock.venues.binance import BinanceSession
 from foreshock.venues.fallback import FallbackSession
@@ -77,6 +79,17 @@ def warm_labels() -> None:
     sequential_bootstrap(times[:1], times[:1], SECOND_NS, 1, 0)
 
 
+def warm_history() -> None:
+    """What histories are merged with."""
+    instruments = [Instrument.of("WARMUSDT", SPOT, "0.01", "0.1")]
+    session = BinanceSession(instruments)
+    session.start(_START_NS)
+    ticks = [session.timer(_START_NS + k * SECOND_NS) for k in range(1, 4)]
+    engine = Engine(instruments, FeatureSettings(families=("calendar",)))
+    for _ in with_context(ticks, engine):
+        pass
+
+
 def warm() -> dict[str, float | str]:
     """Run a handful of frames and labels through the kernels. Returns how long it took and where
     the compiled kernels are. Seconds from a filled cache, about a minute without."""
@@ -84,6 +97,7 @@ def warm() -> dict[str, float | str]:
     warm_live()
     warm_fallback()
     warm_labels()
+    warm_history()
     return {
         "seconds": round(time.perf_counter() - started, 3),
         "cache": str(cache_root()),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from foreshock.features import bars as family
 from foreshock.features.bars import BarsSettings, specs
 from foreshock.market import ladder as books
-from foreshock.market.rows import BACKFILL, as_rows
+from foreshock.market.rows import BACKFILL, INSTRUMENT, as_rows, as_words, empty_rows
 from tests.reference.feature_tape import as_input, instruments
 from tests.reference.features import SECOND, Bar
 from tests.reference.features_bars import MINUTE, bars_features
@@ -71,17 +72,52 @@ def test_after_a_hole_nothing_reaches_back_over_it() -> None:
     assert torn[200:].tobytes() == fresh.tobytes()
 
 
-def test_history_told_behind_a_live_candle_begins_anew() -> None:
+@pytest.mark.parametrize("overlap", [0, 1, 2])
+def test_history_told_behind_a_live_candle_begins_anew_and_the_live_one_follows(
+    overlap: int,
+) -> None:
+    """The history ends a minute before the last live candle, with it, or tells its end twice."""
     bars = market(300)
-    live, past = bars[-1], bars[:-1]
-    words, touch = as_input([live, *past, live])
+    live, after = bars[-2], bars[-1]
+    past = bars[:-2] + ([live] * overlap)
+    words, touch = as_input([live, *past, after])
     as_rows(words)["flags"][2:-2:2] = BACKFILL
     state, ladder = family.init(instruments(1), BarsSettings()), books.init(1)
     family.scan(words, touch, 0, len(words), state)
     out = np.zeros((1, len(NAMES)))
-    boundary = live.at // SECOND * SECOND + SECOND
-    family.close(boundary, ladder, state, out)
+    family.close(after.at // SECOND * SECOND + SECOND, ladder, state, out)
     assert out[0].tobytes() == told(bars)[0][-1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("ohlc", "lots"),
+    [
+        ((50, 60, 40, 0), 5), ((0, 60, 40, 50), 5), ((50, 40, 60, 50), 5), ((50, 60, 40, 50), -1),
+        ((70, 60, 40, 50), 5), ((50, 60, 55, 58), 5), ((-5, 60, -9, 50), 5),
+    ],
+)  # fmt: skip
+def test_a_candle_that_cannot_be_is_a_missing_minute_and_no_number(
+    ohlc: tuple[int, int, int, int], lots: int
+) -> None:
+    bars = market(200)
+    spoilt = [*bars[:100], replace(bars[100], ohlc=ohlc, lots=lots), *bars[101:]]
+    found, _ = told(spoilt)
+    assert found[101:].tobytes() == told(bars[101:])[0].tobytes()
+    assert not np.isinf(found).any()
+
+
+def test_after_a_new_tick_size_nothing_of_the_old_one_is_left() -> None:
+    bars = market(200)
+    words, touch = as_input(bars)
+    state, ladder = family.init(instruments(1), BarsSettings()), books.init(1)
+    family.scan(words, touch, 0, 200, state)
+    version = empty_rows(1)
+    version["kind"], version["a"], version["b"], version["c"], version["d"] = INSTRUMENT, 3, 1, 3, 1
+    family.scan(as_words(version), touch, 0, 1, state)
+    family.scan(words, touch, 200, 400, state)
+    out = np.zeros((1, len(NAMES)))
+    family.close(bars[-1].at // SECOND * SECOND + SECOND, ladder, state, out)
+    assert out[0].tobytes() == told(bars[100:])[0][-1].tobytes()
 
 
 def test_a_candle_told_twice_counts_once_and_an_open_one_not_at_all() -> None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from foreshock.features import technical
 from foreshock.features.technical_specs import TechnicalSettings, specs
 from foreshock.market import ladder as books
+from foreshock.market.rows import BACKFILL, as_rows
 from tests.reference.feature_tape import as_input, instruments
 from tests.reference.features import SECOND, Bar
 
@@ -179,11 +180,35 @@ def test_after_a_missing_minute_everything_begins_anew() -> None:
     assert same(torn[300:], fresh)
 
 
-def test_history_that_comes_behind_a_live_candle_begins_anew_and_copies_count_once() -> None:
+def test_a_candle_told_twice_counts_once() -> None:
     bars = bars_of(market(400))
     once = told(bars)
     twice = told([bar for bar in bars for _ in range(2)])
     assert same(twice[::2], once) and same(twice[1::2], once)
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 2])
+def test_history_told_behind_a_live_candle_begins_anew_and_the_live_one_follows(
+    overlap: int,
+) -> None:
+    bars = bars_of(market(400))
+    live, after = bars[-2], bars[-1]
+    words, touch = as_input([live, *bars[:-2], *([live] * overlap), after])
+    as_rows(words)["flags"][2:-2:2] = BACKFILL
+    state, ladder = technical.init(instruments(1), TechnicalSettings()), books.init(1)
+    technical.scan(words, touch, 0, len(words), state)
+    out = np.zeros((1, len(NAMES)))
+    technical.close(after.at // SECOND * SECOND + SECOND, ladder, state, out)
+    assert same(out[0], told(bars)[-1])
+
+
+def test_a_candle_that_cannot_be_is_a_missing_minute_and_no_number() -> None:
+    bars = bars_of(market(300))
+    for ohlc in ((50, 60, 40, 0), (0, 60, 40, 50), (50, 40, 60, 50), (70, 60, 40, 50)):
+        wrong = Bar(bars[150].at, 0, bars[150].opened, ohlc, 5)
+        found = told([*bars[:150], wrong, *bars[151:]])
+        assert same(found[151:], told(bars[151:]))
+        assert not np.isinf(found).any()
 
 
 def test_open_candles_other_lengths_and_candles_without_a_price_change_nothing() -> None:
