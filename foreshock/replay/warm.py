@@ -7,7 +7,6 @@ import time
 import numpy as np
 
 from foreshock.engine.step import Engine
-from foreshock.features.settings import FeatureSettings
 from foreshock.labels.barriers import label_quotes
 from foreshock.labels.bootstrap import sequential_bootstrap
 from foreshock.labels.excursion import excursions
@@ -85,7 +84,7 @@ def warm_history() -> None:
     session = BinanceSession(instruments)
     session.start(_START_NS)
     ticks = [session.timer(_START_NS + k * SECOND_NS) for k in range(1, 4)]
-    engine = Engine(instruments, FeatureSettings(families=("calendar",)))
+    engine = Engine(instruments)
     for _ in with_context(ticks, engine):
         pass
 
