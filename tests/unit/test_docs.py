@@ -36,7 +36,7 @@ PAGES = [
 ]
 ROOMS = {
     *("foreshock", "actors", "pipelines", "serve", "cluster"),
-    *("configs", "tests", "benchmarks", "docs", "scripts"),
+    *("configs", "tests", "benchmarks", "docs", "scripts", "examples"),
 }
 SUFFIXES = (".py", ".yaml", ".md", ".lock", ".toml", ".sh")
 
