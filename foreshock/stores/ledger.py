@@ -8,6 +8,8 @@ it up to this one first.
 from __future__ import annotations
 
 import math
+import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -217,8 +219,22 @@ def _finite(value: Any) -> Any:
 
 def _sqlite_pragmas(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA busy_timeout=5000")
+    _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA busy_timeout=5000")
     cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Switch the file to its write-ahead log. Where two processes switch it at once, SQLite tells
+    one of them "locked" without waiting (each would wait for the other): that one asks again."""
+    deadline = time.monotonic() + _CONNECT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

@@ -25,11 +25,17 @@ os.environ.update(
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything below this folder carries the marker, so that `-m "not cluster"` leaves it out,
-    and comes last: unit tests run where a started Ray is an error."""
+    and comes last: unit tests run where a started Ray is an error. Of them the demo comes first:
+    its Ray takes jobs, and of two Rays on one machine only the first gets the agent's port."""
     for item in items:
         if "tests/cluster/" in item.path.as_posix():
             item.add_marker(pytest.mark.cluster)
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("cluster") is not None,
+            item.path.name != "test_demo.py",
+        )
+    )
 
 
 @pytest.fixture(scope="session")
