@@ -15,37 +15,27 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from foreshock.costs.total import CostSettings
 from foreshock.errors import DatasetError
 from foreshock.labels.barriers import CENSORED, LabelSettings
 from foreshock.market.clock import SECOND_NS
-from foreshock.market.instruments import SPOT, USDM
+from foreshock.market.instruments import USDM
 from foreshock.models.dataset import TrainingSet
 from foreshock.replay.driver import rows_of_raw, tape_of
 from foreshock.simulation.exchange import SimulatedExchange
 from foreshock.simulation.settings import SimulationSettings
-from foreshock.stores.archive_plan import series_of
-from foreshock.stores.history import History
-from foreshock.stores.importers import import_file
 from foreshock.stores.raw_sessions import read_raw_session
 from foreshock.stores.recordings import open_recording
 from foreshock.validation.events import EventStudy, around, event_study, standard_scores
 from foreshock.venues.binance import BinanceSession
 from pipelines.backfill_history import backfill_simulation
-from pipelines.dataset_cut import HistorySession
 from pipelines.dataset_labels import label_steps
 from pipelines.dataset_play import play
 from pipelines.dataset_settings import DatasetSettings
-from pipelines.dataset_store import build_store
-from pipelines.datasets import read_dataset
 from pipelines.feature_pages import (
     Dataset,
     events_table,
@@ -54,40 +44,15 @@ from pipelines.feature_pages import (
     picture,
 )
 from pipelines.feature_report import ReportSettings, balance_of, judge_features
+from pipelines.real_months import BARS_HORIZONS_S, MONTHS, SAMPLED_S, Month, month_dataset
 
-PAIRS = 24  # of 2021-04: those that traded most on the first day, which is before what is judged
-BARS_HORIZONS_S = (300, 900, 3_600)
 JUDGED_S = 900
-SAMPLED_S = 300  # bars: one boundary in five minutes
 SESSION_HORIZONS_S = (10, 30)
 SESSION_BLOCK_S = 60
 OFFSETS_S = (-60.0, -45.0, -30.0, -20.0, -15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 20.0, 30.0)
 QUIET_S = 90.0  # further than this from every planted surge
 
 
-@dataclass(frozen=True, slots=True)
-class Month:
-    """A file of one-minute bars of many pairs."""
-
-    title: str
-    short: str
-    file: str
-    market: str
-    first: str
-    last: str
-    pairs: int | None  # the most traded ones, None for all
-
-
-MONTHS = (
-    Month(
-        "April 2021, spot", "2021-04", "klines/spot_1m_2021-04_94pairs.parquet", SPOT,
-        "2021-04-02", "2021-04-30", PAIRS,
-    ),
-    Month(
-        "May 2025, USD-M", "2025-05", "klines/usdm_1m_2025-05_16pairs.parquet", USDM,
-        "2025-05-04", "2025-06-03", None,
-    ),
-)  # fmt: skip
 _USDM = "ws_raw/hftbacktest/usdm"
 SESSIONS = (  # the parts of a session together: its first has the snapshot
     (f"{_USDM}/btcusdt_20230404.dat.gz", f"{_USDM}/btcusdt_20230405.dat.gz"),
@@ -96,52 +61,6 @@ SESSIONS = (  # the parts of a session together: its first has the snapshot
         f"{_USDM}/ethusdt_20240718.gz", f"{_USDM}/ethusdt_20240719.gz",
     ),
 )  # fmt: skip
-
-
-def chosen_bars(month: Month, data: Path, work: Path) -> tuple[Path, list[str]]:
-    """The bars of the pairs that are looked at, as a file, and their names."""
-    table = pq.read_table(data / month.file)
-    names = table.column("symbol").cast(pa.string())  # a dictionary, in some
-    table = table.set_column(table.column_names.index("symbol"), "symbol", names)
-    if month.pairs is not None:
-        dates = table.column("date").to_numpy()
-        first = table.filter(pa.array(dates < dates.min() + np.timedelta64(1, "D")))
-        worth = pc.multiply(first.column("close"), first.column("volume"))
-        traded = (
-            first.append_column("worth", worth).group_by("symbol").aggregate([("worth", "sum")])
-        )
-        best = traded.sort_by([("worth_sum", "descending")]).slice(0, month.pairs)
-        table = table.filter(pc.is_in(table.column("symbol"), best.column("symbol")))
-    symbols = sorted(pc.unique(table.column("symbol")).to_pylist())
-    path = work / f"bars-{month.short}.parquet"
-    pq.write_table(table, path)
-    return path, symbols
-
-
-def month_dataset(month: Month, data: Path, work: Path, days: int | None) -> TrainingSet:
-    """Import the bars, run them through the engine, label them."""
-    path, symbols = chosen_bars(month, data, work)
-    history = History(work / f"history-{month.short}")
-    if not (history.directory / "complete").exists():
-        import_file(history, path, month.market)
-        (history.directory / "complete").touch()
-    settings = DatasetSettings(
-        tier="bars",
-        every_s=SAMPLED_S,
-        labels=LabelSettings(horizons_s=BARS_HORIZONS_S),
-        costs=CostSettings.for_market(month.market),
-    )
-    last = month.last
-    if days is not None:
-        last = str(np.datetime64(month.first, "D") + np.timedelta64(days - 1, "D"))
-    session = HistorySession(
-        str(history.directory.resolve()),
-        tuple(series_of(month.market, ["klines"], symbols, "1m")),
-        month.first, last, "near", 7, settings.step_ns,
-    )  # fmt: skip
-    out = work / f"dataset-{month.short}"
-    build_store(out, [session], settings, use_ray=False, show=True)
-    return read_dataset(out)
 
 
 def told_month(month: Month, data: TrainingSet) -> Dataset:
