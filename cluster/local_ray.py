@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partialmethod
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +16,7 @@ from cluster.processes import descendants, end
 from foreshock.settings import Config, Ray
 
 ATTEMPTS: Final = 2
+AGENT_PORT: Final = 52365  # Ray's own choice for the agent that takes jobs
 
 
 def ray_variables(config: Config, http_port: int) -> dict[str, str]:
@@ -92,13 +95,29 @@ def _init(settings: Ray, dashboard_port: int) -> None:
     if settings.address is not None:
         ray.init(address=settings.address, namespace=settings.namespace, log_to_driver=False)
         return
-    ray.init(
-        address="local",
-        num_cpus=settings.num_cpus,
-        namespace=settings.namespace,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=dashboard_port,
-        log_to_driver=False,
-        configure_logging=False,
-    )
+    with _agent_port(free_port(AGENT_PORT)):
+        ray.init(
+            address="local",
+            num_cpus=settings.num_cpus,
+            namespace=settings.namespace,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=dashboard_port,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+
+
+@contextmanager
+def _agent_port(port: int) -> Iterator[None]:
+    """Let the Ray that starts within have its job agent listen at `port`. `ray start` has an option
+    for it, `ray.init` has none, and a second Ray on the machine would run without an agent: nobody
+    could submit a job to it."""
+    from ray._private.parameter import RayParams
+
+    plain = RayParams.__init__
+    RayParams.__init__ = partialmethod(plain, dashboard_agent_listen_port=port)
+    try:
+        yield
+    finally:
+        RayParams.__init__ = plain

@@ -112,7 +112,7 @@ def test_a_socket_that_is_subscribed_but_silent_is_noticed() -> None:
             await until(lambda: synced(watcher), watcher)
             exchange.inject(Fault(kind="silence", count=10**9))
             await until(lambda: watcher.status()["sockets"][0]["reconnects"] >= 1, watcher)
-            assert not synced(watcher)
+            await until(lambda: not synced(watcher), watcher)
             exchange.inject(Fault(kind="silence", count=0))
             await until(lambda: synced(watcher), watcher)
 
