@@ -76,8 +76,7 @@ def train_first_model(config: Config, say: Say) -> dict[str, Any]:
     """Train on `first_dataset`. Returns the report of `pipelines.tune_models.tune`; where there is
     nothing to learn it promotes nothing."""
     from foreshock.models.boosted import BoostedSettings
-    from pipelines.training import TrainingSettings
-    from pipelines.tune_models import tune
+    from pipelines.tune_models import settings_of, tune
 
     training, data = config.training, first_dataset(config, say)[1]
     say(f"training on {len(data)} rows, horizons {', '.join(map(str, config.labels.horizons_s))} s")
@@ -85,7 +84,7 @@ def train_first_model(config: Config, say: Say) -> dict[str, Any]:
         return tune(
             data.with_features(training.features),
             Path(place) / "artifact",
-            settings=TrainingSettings(walk=training.walk_forward),
+            settings=settings_of(config),
             base=BoostedSettings(seed=training.seed),
             trials=training.trials,
             seed=training.seed,

@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import orjson
 
 from cluster.output import PartMissingError
@@ -17,12 +16,12 @@ from foreshock.models.base import Domain
 if TYPE_CHECKING:
     from foreshock.engine.outcomes import Boundary
     from foreshock.features.settings import FeatureSettings
-    from foreshock.models.artifact import OnnxModel
     from foreshock.replay.reconcile import Opinion
     from foreshock.settings import Config
     from foreshock.signals.gate import GateSettings
     from foreshock.stores.recordings import RecordedBoundary, Recording
     from foreshock.stores.registry import Registry
+    from serve.choir import Voice
 
 SESSION_FILE: Final = "session.json"  # beside a session's recordings: what its gate was set to
 NO_MODEL, CHAMPION = "none", "champion"
@@ -57,9 +56,10 @@ class Judging:
         self._registry, self._settings = registry, settings
         self._named = wanted is None and judged
         self._layout = catalog.layout(features)
-        self._models: dict[str, OnnxModel] = {}
+        self._voices: dict[str, Voice] = {}
         self._state = PolicyState()
-        self._own = None if self._named else self._choose(wanted)
+        n = len(self._symbols)
+        self._own: list[Voice | None] = [None] * n if self._named else self._choose(wanted)
 
     @classmethod
     def of(cls, recording: Recording, tree: Config, wanted: str | None = None) -> Judging:
@@ -83,29 +83,30 @@ class Judging:
     @property
     def versions(self) -> list[str]:
         """The models that were loaded."""
-        return sorted(self._models)
+        return sorted(self._voices)
 
     def __call__(self, boundary: Boundary, said: RecordedBoundary | None) -> Opinion:
         """See `foreshock.replay.reconcile.Judge`. Raises PartMissingError where the registry lacks
         the model that the recording names."""
-        from foreshock.replay.reconcile import Opinion, named_version
-        from foreshock.signals.gate import ModelFacts, judge
+        from foreshock.replay.reconcile import Opinion
+        from foreshock.signals.gate import judge
         from foreshock.signals.policy import PolicyState
+        from serve.choir import plan_of, sing
 
         if self._named and (said is None or said.verdicts is None):
             return Opinion()
-        version = named_version(said) if said is not None else None
-        model = self._model(version) if self._named else self._own
-        facts = None
-        if model is not None:
-            facts = ModelFacts.of(model.card, model.card.required_in(self._layout))
-        same = said is not None and said.verdicts is not None and version == _version(model)
+        recorded = _versions(said)
+        voices = self._own
+        if self._named:
+            voices = [self._voice(version) for version in recorded]
+        versions = [None if voice is None else voice.facts.version for voice in voices]
+        same = said is not None and said.verdicts is not None and versions == recorded
+        plan = plan_of(voices)
         scores = None
         silent = same and said is not None and said.probabilities is None
-        if model is not None and not silent:
+        if not silent:
             with suppress(ModelError):  # it was trained on other features: it does not score
-                columns = model.card.columns(self._layout)
-                scores = model.score(np.ascontiguousarray(boundary.vectors[:, columns]))
+                scores, _ = sing(plan, boundary.vectors)
         state = self._state
         if same and said is not None and said.policy is not None:
             state = PolicyState.from_bytes(said.policy)
@@ -113,33 +114,40 @@ class Judging:
             boundary=boundary,
             symbols=self._symbols,
             probabilities=scores,
-            model=facts,
+            model=plan.facts,
             session_domain=self._domain,
             state=state,
             settings=self._settings,
         )
-        return Opinion(_version(model), scores, [verdict.as_dict() for verdict in verdicts])
+        return Opinion(
+            next(iter(versions), None), scores, [verdict.as_dict() for verdict in verdicts]
+        )
 
-    def _choose(self, wanted: str | None) -> OnnxModel | None:
-        from serve.scorer import champion_of
+    def _choose(self, wanted: str | None) -> list[Voice | None]:
+        """Who speaks for each symbol, as `serve.scorer` would have it."""
+        from serve.choir import Choir
+        from serve.scorer import champions_of
 
         if wanted == NO_MODEL:
-            return None
+            return [None] * len(self._symbols)
         if wanted in (None, CHAMPION):
-            path = champion_of(self._registry, self._domain)
-            if path is None and wanted == CHAMPION:
+            paths = champions_of(self._registry, self._domain)
+            if not paths and wanted == CHAMPION:
                 raise PartMissingError(
                     f"no champion for {self._domain}: train one, or give --model DIR or none"
                 )
-            return None if path is None else self._load(path)
-        assert wanted is not None
-        if not Path(wanted).is_dir():
-            raise ConfigError(f"--model {wanted!r} is neither champion, none nor a directory")
-        return self._load(Path(wanted))
+        else:
+            assert wanted is not None
+            if not Path(wanted).is_dir():
+                raise ConfigError(f"--model {wanted!r} is neither champion, none nor a directory")
+            paths = {"": Path(wanted)}
+        voices = {name: self._load(path) for name, path in paths.items()}
+        choir = Choir(self._domain, voices, voices.get(""))
+        return [choir.voice_of(symbol) for symbol in self._symbols]
 
-    def _model(self, version: str | None) -> OnnxModel | None:
-        if version is None or version in self._models:
-            return None if version is None else self._models[version]
+    def _voice(self, version: str | None) -> Voice | None:
+        if version is None or version in self._voices:
+            return None if version is None else self._voices[version]
         for name in self._registry.names():
             path = self._registry.find(name, version)
             if path is not None:
@@ -149,16 +157,18 @@ class Judging:
             " or give --model champion or none"
         )
 
-    def _load(self, path: Path) -> OnnxModel:
-        from foreshock.models import artifact
+    def _load(self, path: Path) -> Voice:
+        from serve.choir import Voice
 
-        model = artifact.load(path)
-        self._models[model.card.version] = model
-        return model
+        voice = Voice.load(path, self._layout, mute=True)
+        self._voices[voice.facts.version] = voice
+        return voice
 
 
-def _version(model: OnnxModel | None) -> str | None:
-    return None if model is None else model.card.version
+def _versions(said: RecordedBoundary | None) -> list[str | None]:
+    """The model that the recorded verdict of each symbol names."""
+    verdicts = said.verdicts if said is not None else None
+    return [verdict["model_version"] for verdict in verdicts or ()]
 
 
 def domain_of(recording: Recording) -> Domain:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partialmethod
 from pathlib import Path
@@ -38,6 +38,30 @@ def ray_variables(config: Config, http_port: int) -> dict[str, str]:
     }
 
 
+def job_variables(config: Config) -> dict[str, str]:
+    """What a submitted job must find in its environment: it runs in a copy of the checkout, and
+    looks for datasets and models where they lie."""
+    return {
+        "FORESHOCK__MODE": config.mode,
+        "FORESHOCK__PATHS__VAR_DIR": str(config.paths.under()),
+    }
+
+
+@contextmanager
+def _set_for_now(variables: Mapping[str, str]) -> Iterator[None]:
+    """Ray's processes inherit them, and so do its jobs; this process is left as it was."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def free_port(wanted: int, host: str = "127.0.0.1") -> int:
     """`wanted` if nobody listens there, else a free one."""
     for port in (wanted, 0):
@@ -51,8 +75,14 @@ def free_port(wanted: int, host: str = "127.0.0.1") -> int:
     return wanted
 
 
-def start_ray(settings: Ray, dashboard_port: int, say: Callable[[str], None]) -> None:
-    """Start Ray here, or join the one that the settings name. Ctrl-C is heard when it is up.
+def start_ray(
+    settings: Ray,
+    dashboard_port: int,
+    say: Callable[[str], None],
+    jobs: Mapping[str, str] | None = None,
+) -> None:
+    """Start Ray here, or join the one that the settings name. Ctrl-C is heard when it is up. Jobs
+    submitted to it find `jobs` in their environment.
 
     Raises what Ray raises where it cannot be had; then nothing of it runs any more."""
     from ray._private import utils
@@ -61,7 +91,10 @@ def start_ray(settings: Ray, dashboard_port: int, say: Callable[[str], None]) ->
     # a handler of its own for SIGTERM that does interrupt it.
     set_handler, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda _: None
     try:
-        with uninterrupted(say, "stopping as soon as Ray is up") as heard:
+        with (
+            uninterrupted(say, "stopping as soon as Ray is up") as heard,
+            _set_for_now(jobs or {}),
+        ):
             for attempt in range(1, ATTEMPTS + 1):
                 if _try(settings, dashboard_port, last=attempt == ATTEMPTS or bool(heard)):
                     break

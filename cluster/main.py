@@ -23,10 +23,17 @@ from cluster.download import download
 from cluster.features_list import features_list
 from cluster.features_look import features_plot, features_show
 from cluster.ledger import ledger_status, ledger_upgrade
-from cluster.models_list import models_list
+from cluster.models import (
+    models_compare,
+    models_list,
+    models_promote,
+    models_rollback,
+    models_show,
+)
 from cluster.reconcile import reconcile
 from cluster.record import record
 from cluster.replay import replay
+from cluster.score import score
 from cluster.status import status
 from cluster.store import store_compact, store_load, store_query, store_retain, store_status
 from cluster.train import train
@@ -43,6 +50,7 @@ VERBS: Final[dict[str, Callable[..., Any]]] = {
     "reconcile": reconcile,
     "download": download,
     "train": train,
+    "score": score,
     "doctor": doctor,
     "warm": warm,
     "audit parity": audit_parity,
@@ -57,6 +65,10 @@ VERBS: Final[dict[str, Callable[..., Any]]] = {
     "ledger status": ledger_status,
     "ledger upgrade": ledger_upgrade,
     "models list": models_list,
+    "models show": models_show,
+    "models promote": models_promote,
+    "models rollback": models_rollback,
+    "models compare": models_compare,
     "store status": store_status,
     "store compact": store_compact,
     "store retain": store_retain,
@@ -69,7 +81,7 @@ GROUPS: Final = {
     "features": "The features that vectors are made of.",
     "data": "Recordings, datasets and history at hand.",
     "ledger": "The database of what was said.",
-    "models": "Models in the registry.",
+    "models": "Models in the registry: which there are, which speaks, and since when.",
     "store": "The cold store: what lasts.",
 }
 

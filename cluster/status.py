@@ -94,10 +94,41 @@ def headlines(site: str, health: Mapping[str, Any]) -> list[str]:
     stores = ", ".join(f"{name} {word}" for name, word in health.get("stores", {}).items())
     books = ", ".join(f"{n} {state}" for state, n in sorted(health.get("books", {}).items()))
     lines += [f"{name:8s}{text}" for name, text in (("stores", stores), ("books", books)) if text]
-    lines.append(f"{'model':8s}{health.get('model_version') or 'none'}")
+    lines.append(f"{'model':8s}{health.get('model_version') or 'none'}{_age(health)}")
+    lines += retraining_lines(health.get("retraining") or {})
     error = health.get("error")
     if isinstance(error, Mapping):
         lines.append(f"{'error':8s}{error.get('message', error)}")
+    return lines
+
+
+def _age(health: Mapping[str, Any]) -> str:
+    """How old the model is, where it says so, and whether it may still speak."""
+    model = health.get("model") or {}
+    if model.get("age_s") is None:
+        return ""
+    most = model.get("max_age_s")
+    limit = "" if not most else f" of {most / 3_600:g} h"
+    return f", {model['age_s'] / 3_600:.1f} h old{limit}{', EXPIRED' if model['expired'] else ''}"
+
+
+def retraining_lines(told: Mapping[str, Any]) -> list[str]:
+    """A line for each thing that is trained anew; none where no retrainer runs."""
+    lines = []
+    for line in told.get("targets", []):
+        words = f"{line['schedule']}/{line['scope']} {line['state']}"
+        if line["waits_for"]:
+            words += f": no family {line['waits_for']} is installed"
+        elif line["reason"]:
+            words += f": {line['reason']}"
+        if line["next_ns"]:
+            minutes = (line["next_ns"] - told["at_ns"]) / 60e9
+            words += f"; next in {max(0.0, minutes):.0f} min"
+        lines.append(f"{'retrain':8s}{words}")
+    if told.get("drifted"):
+        lines.append(f"{'drift':8s}live vectors have left what the model was trained on")
+    if told.get("problem"):
+        lines.append(f"{'retrain':8s}{told['problem']}")
     return lines
 
 

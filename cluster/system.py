@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.interrupts import uninterrupted
-from cluster.local_ray import free_port, ray_variables, start_ray
+from cluster.local_ray import free_port, job_variables, ray_variables, start_ray
 from cluster.output import PartMissingError
 from cluster.processes import descendants, end
 from foreshock.config import fingerprint
@@ -69,11 +69,13 @@ class System:
     hot: Any = None
     supervisor: Any = None
     exchange_actor: Any = None
+    retrainer: Any = None
     _redis: Any = None
     _redis_url: str = ""
     _ray: Any = None
     _site: Any = None
     _watching: Any = None
+    _retraining: Any = None
     _serving: threading.Thread | None = None
     _listed: threading.Event = field(default_factory=threading.Event)
     _symbols: tuple[str, ...] = ()
@@ -117,6 +119,8 @@ class System:
         self._listed.set()
         self.say("starting the watchers, the scorer, the gate and the HTTP API")
         self._start_watching(instruments)
+        if self.judge and config.retraining.enabled:
+            self._start_retraining(dashboard_port)
         if self._serving is not None:
             self._serving.join()
             if self._failure is not None:
@@ -141,7 +145,7 @@ class System:
         import ray
 
         self._ray = ray
-        start_ray(self.config.ray, dashboard_port, self.say)
+        start_ray(self.config.ray, dashboard_port, self.say, job_variables(self.config))
         if self.config.ray.address is None:
             self.urls["jobs"] = f"http://127.0.0.1:{dashboard_port}"
 
@@ -221,6 +225,19 @@ class System:
             num_cpus=0.05, name="supervisor", max_concurrency=32
         ).remote(plan, self.watchers, follow)
         self._watching = self.supervisor.run.remote()
+
+    def _start_retraining(self, dashboard_port: int) -> None:
+        from actors.retrainer import RETRAINER_CPUS, RetrainerActor
+        from cluster.retraining import plan_of
+
+        address = self.config.ray.address
+        host = "127.0.0.1" if address is None else address.partition("://")[2].partition(":")[0]
+        url = self.urls.get("jobs") or f"http://{host or '127.0.0.1'}:{dashboard_port}"
+        self.retrainer = RetrainerActor.options(
+            num_cpus=RETRAINER_CPUS, name="retrainer", max_restarts=-1, max_task_retries=-1,
+            max_concurrency=4,
+        ).remote(plan_of(self.config, url, self._redis_url))  # fmt: skip
+        self._retraining = self.retrainer.run.remote()
 
     def _fallbacks(self, instruments: list[Instrument]) -> tuple[WatchPlan, ...]:
         """Plans of the venues that stand in, for the same symbols. Raises InstrumentError where one

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from fnmatch import fnmatchcase
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -45,6 +44,15 @@ def train(
         typer.Option("--submit", metavar="URL", help="As a job of the Ray dashboard there."),
     ] = None,
     no_ray: Annotated[bool, typer.Option("--no-ray", help="Sweep in one process.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a sweep that was killed.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what it would do, and with how much memory.")
+    ] = False,
+    symbols: Annotated[
+        int | None, typer.Option("--symbols", min=1, help="With --plan: so many like these.")
+    ] = None,
     json: Json = False,
     mode: ModeOption = None,
     config: Files = None,
@@ -56,10 +64,13 @@ def train(
         tree = read_config(mode, config, given).tree
         say = sayer()
         directory = dataset_for(tree, say) if dataset is None else checked(dataset)
+        if plan:
+            return planned(tree, directory, trials, symbols)
         say(f"training on {directory}")
         registry = tree.paths.under("models")
         with polite_end(), tempfile.TemporaryDirectory(prefix="foreshock-") as place:
             words = arguments(directory, Path(place) / "artifact", registry, trials, no_ray)
+            words += ["--resume"] if resume else []
             if submit is None:
                 report = run_here(words, tree)
             else:
@@ -68,16 +79,26 @@ def train(
         document = {"dataset": str(directory), "registry": str(registry), **report}
 
         def show(console: Console) -> None:
-            word = "promoted" if report["promoted"] else "kept, not promoted"
-            console.print(
-                f"{report['name']} {report['version']}: {word}: {report['reason']}",
-                markup=False,
-                soft_wrap=True,
-            )
+            for model in report.get("models", [report]):
+                word = "promoted" if model["promoted"] else "kept, not promoted"
+                name = f"{model['name']} {model['version']}" if "name" in model else model["scope"]
+                console.print(
+                    f"{name}: {word}: {model['reason']}",
+                    markup=False,
+                    soft_wrap=True,
+                )
 
         return Answer(document, show)
 
     answer(work, json)
+
+
+def planned(tree: Config, dataset: Path, trials: int | None, symbols: int | None) -> Answer:
+    """What training on `dataset` would take; nothing is read but its manifest."""
+    from pipelines.training_plan import plan_of, table_of
+
+    plan = plan_of(tree, dataset, trials, symbols)
+    return Answer(plan, lambda console: console.print(table_of(plan)), passed=plan["fits"])
 
 
 def checked(dataset: Path) -> Path:
@@ -90,6 +111,8 @@ def checked(dataset: Path) -> Path:
 def dataset_for(tree: Config, say: Say) -> Path:
     """The newest dataset that fits the settings; in mode demo it is made where there is none.
     Raises PartMissingError in the other modes."""
+    from pipelines.dataset_find import newest_dataset
+
     found = newest_dataset(tree)
     if found is not None:
         return found
@@ -101,29 +124,6 @@ def dataset_for(tree: Config, say: Say) -> Path:
         f"no dataset of mode {tree.mode} with these horizons, costs and features lies below "
         f"{tree.paths.under('datasets')}: name one with --dataset"
     )
-
-
-def newest_dataset(tree: Config) -> Path | None:
-    """The dataset made last, among those of the mode's source with the features and the surge
-    definition of the settings."""
-    from foreshock.features import catalog
-
-    whole = {spec.name: spec.digest for spec in catalog.layout(tree.features)}
-    needed = [n for n in whole if any(fnmatchcase(n, p) for p in tree.training.features)]
-    source = "simulation" if tree.mode == "demo" else "binance"
-    fitting = []
-    for path in tree.paths.under("datasets").glob(f"[!.]*/{MANIFEST}"):
-        try:
-            told = json_text.loads(path.read_text())["manifest"]
-            digests = told["feature_digests"]
-            fits = told["label_fingerprint"] == tree.label_settings().fingerprint
-            fits = fits and told["domain"]["source"] == source
-            fits = fits and all(digests.get(name) == whole[name] for name in needed)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # half a dataset, or something else: not one to choose unasked
-        if fits:
-            fitting.append((path.stat().st_mtime_ns, path.parent))
-    return max(fitting)[1] if fitting else None
 
 
 def arguments(
@@ -138,20 +138,24 @@ def arguments(
 
 
 def environment(tree: Config) -> dict[str, str]:
-    """The mode and the training settings as variables, wherever they were set."""
+    """The mode, the training settings and the place of things as variables, wherever they were
+    set."""
     from foreshock.config import ENV_PREFIX, leaves
     from foreshock.settings import Config
 
     values = {
         key: _as_text(reduce(getattr, key.split("."), tree))
         for key, _ in leaves(Config)
-        if key == "mode" or key.startswith("training.")
+        if key in ("mode", "retraining.max_age_s") or key.startswith("training.")
     }
+    values["paths.var_dir"] = str(tree.paths.under())
     return {ENV_PREFIX + key.replace(".", "__").upper(): text for key, text in values.items()}
 
 
 def _as_text(value: Any) -> str:
-    return json_text.dumps(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple | dict):
+        return json_text.dumps(value, default=lambda part: part.model_dump(mode="json"))
+    return str(value)
 
 
 def run_here(words: list[str], tree: Config) -> dict[str, Any]:

@@ -19,23 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from foreshock.costs.total import CostSettings
 from foreshock.errors import DatasetError
-from foreshock.labels.barriers import CENSORED, LabelSettings
 from foreshock.market.clock import SECOND_NS
-from foreshock.market.instruments import USDM
 from foreshock.models.dataset import TrainingSet
-from foreshock.replay.driver import rows_of_raw, tape_of
 from foreshock.simulation.exchange import SimulatedExchange
 from foreshock.simulation.settings import SimulationSettings
-from foreshock.stores.raw_sessions import read_raw_session
 from foreshock.stores.recordings import open_recording
 from foreshock.validation.events import EventStudy, around, event_study, standard_scores
-from foreshock.venues.binance import BinanceSession
 from pipelines.backfill_history import backfill_simulation
-from pipelines.dataset_labels import label_steps
 from pipelines.dataset_play import play
-from pipelines.dataset_settings import DatasetSettings
 from pipelines.feature_pages import (
     Dataset,
     events_table,
@@ -44,23 +36,21 @@ from pipelines.feature_pages import (
     picture,
 )
 from pipelines.feature_report import ReportSettings, balance_of, judge_features
-from pipelines.real_months import BARS_HORIZONS_S, MONTHS, SAMPLED_S, Month, month_dataset
+from pipelines.real_months import (
+    BARS_HORIZONS_S,
+    MONTHS,
+    SAMPLED_S,
+    SESSION_HORIZONS_S,
+    SESSIONS,
+    Month,
+    month_dataset,
+    session_dataset,
+)
 
 JUDGED_S = 900
-SESSION_HORIZONS_S = (10, 30)
 SESSION_BLOCK_S = 60
 OFFSETS_S = (-60.0, -45.0, -30.0, -20.0, -15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 20.0, 30.0)
 QUIET_S = 90.0  # further than this from every planted surge
-
-
-_USDM = "ws_raw/hftbacktest/usdm"
-SESSIONS = (  # the parts of a session together: its first has the snapshot
-    (f"{_USDM}/btcusdt_20230404.dat.gz", f"{_USDM}/btcusdt_20230405.dat.gz"),
-    (
-        f"{_USDM}/btcusdt_20240718.gz", f"{_USDM}/btcusdt_20240719.gz",
-        f"{_USDM}/ethusdt_20240718.gz", f"{_USDM}/ethusdt_20240719.gz",
-    ),
-)  # fmt: skip
 
 
 def told_month(month: Month, data: TrainingSet) -> Dataset:
@@ -76,31 +66,6 @@ def told_month(month: Month, data: TrainingSet) -> Dataset:
         f"behind, base rate there {report.base_rate:.2%}"
     )
     return Dataset(month.title, month.short, what, data.symbols, balances, report)
-
-
-def session_dataset(sessions: Sequence[Sequence[Path]]) -> TrainingSet:
-    """All raw sessions together: book and tape through the live code."""
-    found: dict[str, list[np.ndarray]] = {}
-    names: dict[str, int] = {}
-    settings = DatasetSettings(
-        labels=LabelSettings(horizons_s=SESSION_HORIZONS_S), costs=CostSettings.for_market(USDM)
-    )
-    for paths in sessions:
-        raw = read_raw_session(paths)
-        session = BinanceSession(raw.instruments, tape=tape_of(raw.events))
-        played = play(raw.instruments, rows_of_raw(session, raw.events), settings=settings)
-        for s, instrument in enumerate(raw.instruments):
-            arrays = label_steps(played, s, instrument, settings).arrays
-            keep = (arrays["labels"] != CENSORED).any(axis=1)
-            number = names.setdefault(instrument.symbol, len(names))
-            arrays["symbol"] = np.full(len(keep), number, np.int32)
-            for name, array in arrays.items():
-                found.setdefault(name, []).append(array[keep])
-    together = {name: np.concatenate(each) for name, each in found.items()}
-    for name in ("mfe_bps", "mae_bps"):
-        del together[name]
-    manifest = settings.manifest("binance", USDM)
-    return TrainingSet(symbols=tuple(names), manifest=manifest, **together).in_order()
 
 
 def told_sessions(sessions: Sequence[Sequence[Path]], short: str) -> Dataset:

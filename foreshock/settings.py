@@ -30,12 +30,18 @@ from foreshock.errors import ConfigError
 from foreshock.features.settings import FeatureSettings
 from foreshock.labels.barriers import LabelSettings
 from foreshock.market.selection import SymbolFilter
+from foreshock.models.calibration import CalibrationSettings
+from foreshock.models.retraining import RetrainingSettings
 from foreshock.signals.gate import GateSettings
 from foreshock.simulation.settings import SimulationSettings
 from foreshock.stores.cold_settings import Stores
 from foreshock.stores.history_settings import HistorySettings
 from foreshock.stores.hot_layout import Form
+from foreshock.stores.registry_settings import RegistrySettings
 from foreshock.stores.series_settings import SeriesSources
+from foreshock.validation.promotion import PromotionSettings
+from foreshock.validation.rule import RuleSettings
+from foreshock.validation.search import SearchSettings
 from foreshock.validation.walk_forward import WalkForwardSettings
 
 Mode = Literal["demo", "live", "replay"]
@@ -188,20 +194,43 @@ class Training(Section):
     trials: int = Field(
         default=4,
         ge=1,
-        description="How many settings of the trees the sweep tries. The card keeps the number: "
-        "the best of many looks better than it is.",
+        description="How many settings the sweep tries in each scope. The card keeps the number of "
+        "all: the best of many looks better than it is.",
+    )
+    calibration: CalibrationSettings = Field(
+        default_factory=CalibrationSettings, description="How raw scores become probabilities."
+    )
+    rule: RuleSettings = Field(
+        default_factory=RuleSettings, description="How a model's words are traded to judge it."
+    )
+    promotion: PromotionSettings = Field(
+        default_factory=PromotionSettings, description="What a model must show before it speaks."
+    )
+    certificate_rows: int = Field(
+        default=1_000_000,
+        ge=0,
+        description="On so many rows at least the exported graph is compared with its trainer; "
+        "fewer are quicker, and say less.",
+    )
+    plots: bool = Field(
+        default=True,
+        description="Whether the record of a training in the registry has pictures; drawing them "
+        "takes some seconds a model.",
+    )
+    search: SearchSettings = Field(
+        default_factory=SearchSettings, description="What is tried, and when it is given up."
     )
     max_concurrent: int = Field(
-        default=1,
-        ge=1,
-        description="How many trials run at the same time. A seeded search gives the same result "
-        "every time only with one.",
+        default=0,
+        ge=0,
+        description="How many workers fit at the same time; 0 takes as many as there are cores. It "
+        "changes no result.",
     )
     seed: int = Field(
         default=11,
         ge=0,
-        description="Seed of the sweep. With max_concurrent 1 the same data and seed give the same "
-        "champion.",
+        description="Seed of the sweep. The same data, settings and seed give the same models, "
+        "with any number of workers.",
     )
 
 
@@ -425,6 +454,12 @@ class Config(Section):
         default_factory=SeriesSources, description="Where slow series come from."
     )
     training: Training = Field(default_factory=Training, description="How models are made.")
+    retraining: RetrainingSettings = Field(
+        default_factory=RetrainingSettings, description="When models are made anew."
+    )
+    registry: RegistrySettings = Field(
+        default_factory=RegistrySettings, description="The record of models."
+    )
     gate: Gate = Field(default_factory=Gate, description="When a signal may leave.")
     serve: Serve = Field(default_factory=Serve, description="The HTTP doors.")
     redis: Redis = Field(default_factory=Redis, description="The hot store.")

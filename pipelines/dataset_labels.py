@@ -1,7 +1,7 @@
 """Boundaries of one symbol become rows of a dataset: the bill, the barriers, the labels.
 
     tier   bill's spread     bill's impact              entry                     censored by
-    book   the touch         the ladder, or the law     ask after the latency     states and epochs
+    book   the touch         the ladder, then the law   ask after the latency     states and epochs
     tape   assumed           the square-root law        last price, half a spread epochs
     bars   assumed           the square-root law        next open, half a spread  missing bars
 
@@ -160,6 +160,8 @@ def _assume_spread(inputs: NDArray[np.void], last: Floats, half_spread_bps: floa
     inputs["bid"] = last * (1.0 - half_spread_bps / BPS)
     inputs["ask"] = last * (1.0 + half_spread_bps / BPS)
     inputs["bid_notional"] = inputs["ask_notional"] = np.where(np.isfinite(last), np.inf, np.nan)
+    for name in ("bid_walk_bps", "ask_walk_bps", "mid_move_100ms_bps", "mid_move_1s_bps"):
+        inputs[name] = np.nan
 
 
 def _in_order(bars: Ints) -> Ints:

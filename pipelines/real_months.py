@@ -1,4 +1,4 @@
-"""Two recorded months of one-minute bars as datasets: what the pages about real months are made of.
+"""Two recorded months of bars, and minutes of book and tape, as datasets: what pages are made of.
 
 The 24 most traded pairs of April 2021 (spot, a month rich in surges) and 16 perpetuals of May 2025.
 What was built before is not built again.
@@ -6,6 +6,7 @@ What was built before is not built again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,13 +17,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from foreshock.costs.total import CostSettings
-from foreshock.labels.barriers import LabelSettings
+from foreshock.labels.barriers import CENSORED, LabelSettings
 from foreshock.market.instruments import SPOT, USDM
 from foreshock.models.dataset import TrainingSet
+from foreshock.replay.driver import rows_of_raw, tape_of
 from foreshock.stores.archive_plan import series_of
 from foreshock.stores.history import History
 from foreshock.stores.importers import import_file
+from foreshock.stores.raw_sessions import read_raw_session
+from foreshock.venues.binance import BinanceSession
 from pipelines.dataset_cut import HistorySession
+from pipelines.dataset_labels import label_steps
+from pipelines.dataset_play import play
 from pipelines.dataset_settings import DatasetSettings
 from pipelines.dataset_store import build_store
 from pipelines.datasets import read_dataset
@@ -30,6 +36,7 @@ from pipelines.datasets import read_dataset
 PAIRS: Final = 24  # of 2021-04: those that traded most on the first day, before what is judged
 BARS_HORIZONS_S: Final = (300, 900, 3_600)
 SAMPLED_S: Final = 300  # bars: one boundary in five minutes
+SESSION_HORIZONS_S: Final = (10, 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,15 @@ MONTHS = (
     Month(
         "May 2025, USD-M", "2025-05", "klines/usdm_1m_2025-05_16pairs.parquet", USDM,
         "2025-05-04", "2025-06-03", None,
+    ),
+)  # fmt: skip
+
+_USDM = "ws_raw/hftbacktest/usdm"
+SESSIONS = (  # the parts of a session together: its first has the snapshot
+    (f"{_USDM}/btcusdt_20230404.dat.gz", f"{_USDM}/btcusdt_20230405.dat.gz"),
+    (
+        f"{_USDM}/btcusdt_20240718.gz", f"{_USDM}/btcusdt_20240719.gz",
+        f"{_USDM}/ethusdt_20240718.gz", f"{_USDM}/ethusdt_20240719.gz",
     ),
 )  # fmt: skip
 
@@ -101,3 +117,28 @@ def month_dataset(month: Month, data: Path, work: Path, days: int | None) -> Tra
     out = work / f"dataset-{month.short}"
     build_store(out, [session], settings, use_ray=False, show=True)
     return read_dataset(out)
+
+
+def session_dataset(sessions: Sequence[Sequence[Path]]) -> TrainingSet:
+    """All raw sessions together: book and tape through the live code."""
+    found: dict[str, list[np.ndarray]] = {}
+    names: dict[str, int] = {}
+    settings = DatasetSettings(
+        labels=LabelSettings(horizons_s=SESSION_HORIZONS_S), costs=CostSettings.for_market(USDM)
+    )
+    for paths in sessions:
+        raw = read_raw_session(paths)
+        session = BinanceSession(raw.instruments, tape=tape_of(raw.events))
+        played = play(raw.instruments, rows_of_raw(session, raw.events), settings=settings)
+        for s, instrument in enumerate(raw.instruments):
+            arrays = label_steps(played, s, instrument, settings).arrays
+            keep = (arrays["labels"] != CENSORED).any(axis=1)
+            number = names.setdefault(instrument.symbol, len(names))
+            arrays["symbol"] = np.full(len(keep), number, np.int32)
+            for name, array in arrays.items():
+                found.setdefault(name, []).append(array[keep])
+    together = {name: np.concatenate(each) for name, each in found.items()}
+    for name in ("mfe_bps", "mae_bps"):
+        del together[name]
+    manifest = settings.manifest("binance", USDM)
+    return TrainingSet(symbols=tuple(names), manifest=manifest, **together).in_order()

@@ -1,32 +1,46 @@
-"""Fitting and judging models, without Ray: what a trial does and how the shipped model is made."""
+"""The shipped model: fitted, exported, calibrated on its own scores, certified and judged, without
+Ray."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from foreshock import __version__
 from foreshock.errors import DatasetError
 from foreshock.labels.overlap import positive_clusters
-from foreshock.market.clock import SECOND_NS
 from foreshock.models.artifact import graph_digest
 from foreshock.models.base import Domain, ModelCard
-from foreshock.models.boosted import BoostedModel, BoostedSettings, fit
 from foreshock.models.calibration import CalibrationSettings, Table, calibrate
 from foreshock.models.certificate import certify
 from foreshock.models.dataset import TrainingSet
+from foreshock.models.family import fit_one, recipe_of
 from foreshock.models.onnx import build_graph
 from foreshock.models.session import open_session, run_graph
-from foreshock.models.trees import flatten
-from foreshock.validation import measures
-from foreshock.validation.walk_forward import Fold, WalkForwardSettings, check_fold, final_fold
+from foreshock.validation.promotion import PromotionSettings, judge
+from foreshock.validation.rule import RuleSettings
+from foreshock.validation.walk_forward import (
+    Fold,
+    WalkForwardSettings,
+    check_fold,
+    final_fold,
+    sweep_rows,
+    walk_forward,
+)
+from pipelines.judge import Judged, evidence_of, judged, reason_of, verdict_of
+from pipelines.trial import Cell, evaluate_fold, fit_threshold, mean_skill
+from pipelines.tried import Tried, trial_of, window_of
+
+__all__ = ["Cell", "Shipped", "TrainingSettings", "alias_of", "evaluate", "fit_final", "mean_skill"]
 
 Raw = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 
 class TrainingSettings(BaseModel):
@@ -41,34 +55,33 @@ class TrainingSettings(BaseModel):
     calibration: CalibrationSettings = Field(
         default=CalibrationSettings(), description="How raw scores become probabilities."
     )
-    alpha: float = Field(
-        default=0.05,
-        gt=0,
-        lt=0.5,
-        description="Chance at which a model without skill may pass, shared out evenly over the "
-        "horizons.",
+    promotion: PromotionSettings = Field(
+        default=PromotionSettings(), description="What a horizon must show before it may speak."
+    )
+    rule: RuleSettings = Field(
+        default=RuleSettings(), description="How a model's words are traded where they are judged."
     )
     block_horizons: float = Field(
-        default=2.0, ge=1, description="Length of a bootstrap block, in horizons."
+        default=2.0, ge=1, description="Length of a block of the skill's bootstrap, in horizons."
     )
-    draws: int = Field(default=400, ge=50, description="Draws of the block bootstrap.")
     min_spoken: int = Field(
         default=20, ge=1, description="A threshold is fitted on at least this many rows above it."
     )
-    version: str = Field(
-        default="0.1.0", description="Version of the way models are made (semantic)."
+    baselines: tuple[str, ...] = Field(
+        default=("logistic", "order_flow"),
+        description="Kinds of models that every report shows beside the model, on the same rows.",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One horizon of one fold: its figures on the test part, or why there are none."""
-
-    fold: int
-    horizon_s: int
-    skill: float
-    log_loss: float
-    refused: str = ""
+    certificate_rows: int = Field(
+        default=1_000_000,
+        ge=0,
+        description="Rows at least on which the exported graph is compared with its trainer.",
+    )
+    max_age_s: float = Field(
+        default=0.0, ge=0, description="How long a model may speak, in seconds; 0 never expires."
+    )
+    version: str = Field(
+        default="0.2.0", description="Version of the way models are made (semantic)."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,76 +94,63 @@ class Shipped:
 
 
 def evaluate(
-    params: BoostedSettings,
-    data: TrainingSet,
-    folds: Sequence[Fold],
-    settings: TrainingSettings,
+    params: BaseModel, data: TrainingSet, folds: Sequence[Fold], settings: TrainingSettings
 ) -> list[Cell]:
-    """Fit, calibrate and test each horizon on each fold; the figures of one trial.
-
-    A horizon that a fold has too little of is a refused cell. Raises OverlapError where the spans
-    of a fold's parts overlap: such folds are never trained on.
-    """
-    clusters = _clusters(data)
-    cells = []
-    for number, fold in enumerate(folds):
-        check_fold(fold, data.t0_ns, data.end_ns, settings.walk.embargo_ns)
-        for h, horizon_s in enumerate(data.horizons_s):
-            try:
-                model = _fit(params, data, fold.train, [h])
-                raw = _graph_scores(model, data, np.concatenate([fold.calibration, fold.test]))
-                table = _calibrate(raw, data, clusters, fold, h, settings)
-            except DatasetError as error:
-                cells.append(Cell(number, horizon_s, math.nan, math.nan, str(error)))
-                continue
-            rows = fold.test[data.labels[fold.test, h] >= 0]
-            y, p = data.labels[rows, h], table.apply(raw[rows])
-            if len(rows) == 0 or y.min() == y.max():
-                cells.append(Cell(number, horizon_s, math.nan, math.nan, "one class in the test"))
-                continue
-            cells.append(
-                Cell(number, horizon_s, measures.brier_skill(y, p), measures.log_loss(y, p))
-            )
-    return cells
-
-
-def mean_skill(cells: Sequence[Cell]) -> float:
-    """Mean Brier skill over the cells that have one; the sweep's objective. NaN where none has."""
-    known = [cell.skill for cell in cells if math.isfinite(cell.skill)]
-    return sum(known) / len(known) if known else math.nan
+    """Fit, calibrate and test each horizon on each fold; the figures of one trial. Raises as
+    `pipelines.trial.evaluate_fold`."""
+    return [
+        cell
+        for number, fold in enumerate(folds)
+        for cell in evaluate_fold(params, data, number, fold, settings)
+    ]
 
 
 def fit_final(
-    params: BoostedSettings, data: TrainingSet, settings: TrainingSettings, trials: int
+    params: BaseModel,
+    data: TrainingSet,
+    settings: TrainingSettings,
+    trials: int,
+    *,
+    fold: Fold | None = None,
+    scope: str = "pooled",
+    tried: Tried | None = None,
 ) -> Shipped:
     """Train on the first part of the time, export, calibrate the graph on its own scores of a later
-    part, certify it, and report on the last part, which nothing before has seen.
+    part, certify it, and judge it on the last part, which nothing before has seen.
+
+    trials   how many recipes were tried; those that `tried` does not hold count in full
+    fold     train, calibration and test rows; by default the last ones of `data`
+    tried    the sweep's trials and the ledger's. Without them the recipe is walked over the folds
+             here: it is the one trial there are returns of
 
     Raises DatasetError where any horizon must not be trained or calibrated, CertificateError where
     the graph does not decide as the trainer did.
     """
-    fold = final_fold(data.t0_ns, data.end_ns, settings.walk)
-    clusters = _clusters(data)
+    if fold is None:
+        fold = final_fold(data.t0_ns, data.end_ns, settings.walk)
+    check_fold(fold, data.t0_ns, data.end_ns, settings.walk.embargo_ns)
     horizons = range(len(data.horizons_s))
-    model = _fit(params, data, fold.train, list(horizons))
-    ensembles = [flatten(booster) for booster in model.boosters]
-    width = len(data.feature_names)
-    bare = open_session(build_graph(ensembles, model.initial_scores, width))
-    raw = run_graph(bare, data.X, "raw_score")
-    tables = [_calibrate(raw[:, h], data, clusters, fold, h, settings) for h in horizons]
-    graph = build_graph(ensembles, model.initial_scores, width, tables)
-    certificate = certify(model, graph, tables, data.X[fold.train], seed=params.seed)
-
-    p = run_graph(open_session(graph), data.X, "probability").astype(np.float64)
-    thresholds = tuple(_threshold(p[:, h], data, fold, h, settings) for h in horizons)
-    reports = [_report(p[:, h], data, clusters, fold, h, thresholds[h], settings) for h in horizons]
-    for report, table in zip(reports, tables, strict=True):
-        report["calibration_method"] = table.method
-    approved = tuple(_passes(report) for report in reports)
     domain = Domain.model_validate(data.manifest["domain"])
+    name = alias_of(str(domain).replace("/", "."), scope)
+    made = _make(params, data, fold, settings)
+    if tried is None:
+        tried = _walked(params, data, fold, settings, name, scope)
+    counting = tried.counted(name, tried.now[0].window_ns)
+    missing = max(0, trials - len(counting))
+
+    results = [_judged(made, data, fold, h, settings) for h in horizons]
+    decisions = [
+        judge(
+            evidence_of(results[h], counting, tried, missing, data, h),
+            settings.promotion,
+            len(horizons),
+        )
+        for h in horizons
+    ]
+    approved = tuple(decision.promoted for decision in decisions)
     card = ModelCard(
-        name=str(domain).replace("/", "."),
-        version=f"{settings.version}+{graph_digest(graph)}",
+        name=name,
+        version=f"{settings.version}+{graph_digest(made.graph)}",
         domain=domain,
         horizons_s=data.horizons_s,
         feature_names=data.feature_names,
@@ -158,167 +158,171 @@ def fit_final(
         layout_fingerprint=data.manifest["layout_fingerprint"],
         label_fingerprint=data.manifest["label_fingerprint"],
         data_fingerprint=data.fingerprint,
-        thresholds=thresholds,
+        thresholds=made.thresholds,
         approved=approved,
-        base_rates=model.base_rates,
-        metrics={str(s): r for s, r in zip(data.horizons_s, reports, strict=True)},
+        base_rates=made.base_rates,
+        metrics=_by_horizon(data, [result.figures for result in results]),
         spans_ns={
-            name: (int(data.t0_ns[rows].min()), int(data.end_ns[rows].max()))
-            for name, rows in fold.parts.items()
+            part: (int(data.t0_ns[rows].min()), int(data.end_ns[rows].max()))
+            for part, rows in fold.parts.items()
         },
-        trials=trials,
+        trials=max(1, len(counting) + missing),
         settings={
             "trees": params.model_dump(mode="json"),
             "training": settings.model_dump(mode="json"),
         },
         promoted=any(approved),
-        reason=_reason(data.horizons_s, approved, reports),
+        reason=reason_of(data.horizons_s, decisions),
+        kind=made.kind,
+        scope=scope,
+        symbols=tuple(data.symbols[i] for i in np.unique(data.symbol[fold.train])),
+        # The calibration and its thresholds are learned too.
+        trained_to_ns=int(data.end_ns[fold.calibration].max()),
+        max_age_s=settings.max_age_s,
+        verdict=verdict_of(decisions),
+        promotion=tuple(
+            {"horizon_s": data.horizons_s[h], **test.as_dict()}
+            for h in horizons
+            for test in decisions[h].tests
+        ),
+        recipe=params.model_dump(mode="json"),
+        folds=tuple(_told(cell) for cell in tried.cells),
+        calibration=_by_horizon(data, [_told_table(table) for table in made.tables]),
+        cost_version=str(data.manifest.get("bill_version", "")),
+        costs=dict(data.manifest.get("costs", {})),
+        code_version=__version__,
+        data_manifest=dict(data.manifest),
+        baselines=_baselines(params, data, fold, settings),
     )
-    return Shipped(graph, card, certificate)
+    return Shipped(made.graph, card, made.certificate)
 
 
-def _fit(
-    params: BoostedSettings, data: TrainingSet, rows: NDArray[np.int64], horizons: list[int]
-) -> BoostedModel:
-    weights = None if data.weights is None else data.weights[rows]
-    labels = data.labels[rows][:, horizons]
-    return fit(data.X[rows], labels, params, data.feature_names, weights)
+def alias_of(domain: str, scope: str) -> str:
+    """The registry's name of a model of `scope`."""
+    return domain if scope == "pooled" else f"{domain}@{scope.removeprefix('symbol:')}"
 
 
-def _graph_scores(model: BoostedModel, data: TrainingSet, rows: NDArray[np.int64]) -> Raw:
-    """Scores (n,) of the exported graph of one horizon at `rows`, NaN elsewhere."""
-    ensembles = [flatten(booster) for booster in model.boosters]
-    graph = build_graph(ensembles, model.initial_scores, len(data.feature_names))
-    out = np.full(len(data), np.nan, np.float32)
-    out[rows] = run_graph(open_session(graph), data.X[rows], "raw_score")[:, 0]
-    return out
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A fitted, exported, calibrated model with its thresholds."""
+
+    graph: bytes
+    tables: tuple[Table, ...]
+    thresholds: tuple[float, ...]
+    base_rates: tuple[float, ...]
+    kind: str
+    certificate: dict[str, Any]
 
 
-def _clusters(data: TrainingSet) -> list[NDArray[np.int64]]:
-    """The independent surge each positive belongs to, by horizon."""
-    return [
-        positive_clusters(data.t0_ns, data.t1_ns[:, h], data.symbol, data.labels[:, h])
-        for h in range(len(data.horizons_s))
-    ]
+def _make(
+    params: BaseModel, data: TrainingSet, fold: Fold, settings: TrainingSettings,
+    *, certified: bool = True,
+) -> _Made:  # fmt: skip
+    """Fit on the training part; export; calibrate and fix thresholds on the calibration part, with
+    the graph's own scores."""
+    horizons = range(len(data.horizons_s))
+    weights = None if data.weights is None else data.weights[fold.train]
+    X, labels, names = data.X[fold.train], data.labels[fold.train], data.feature_names
+    fitted = []
+    for h in horizons:
+        try:
+            fitted.append(fit_one(params, X, labels[:, h], weights, names))
+        except DatasetError as error:
+            # A family knows one column of labels only, and calls it horizon 0.
+            why = str(error).removeprefix("horizon 0: ")
+            raise DatasetError(f"horizon {data.horizons_s[h]} s: {why}") from error
+    parts = [each.part for each in fitted]
+    held = fold.calibration
+    bare = open_session(build_graph(parts, len(names)))
+    raw = run_graph(bare, data.X[held], "raw_score")
+    tables = [_calibrate(raw[:, h], data, held, h, settings) for h in horizons]
+    graph = build_graph(parts, len(names), tables)
+    p = run_graph(open_session(graph), data.X[held], "probability").astype(np.float64)
+    thresholds = tuple(_threshold(p[:, h], data, held, h, settings) for h in horizons)
+    certificate: dict[str, Any] = {}
+    if certified:
+        certificate = certify(
+            fitted, graph, tables, X, seed=getattr(params, "seed", 7),
+            rows_least=settings.certificate_rows, thresholds=thresholds,
+        )  # fmt: skip
+    rates = tuple(each.base_rate for each in fitted)
+    return _Made(graph, tuple(tables), thresholds, rates, fitted[0].kind, certificate)
 
 
 def _calibrate(
-    raw: Raw,
-    data: TrainingSet,
-    clusters: list[NDArray[np.int64]],
-    fold: Fold,
-    h: int,
-    settings: TrainingSettings,
+    raw: Raw, data: TrainingSet, rows: NDArray[np.int64], h: int, settings: TrainingSettings
 ) -> Table:
-    rows = fold.calibration
-    return calibrate(raw[rows], data.labels[rows, h], clusters[h][rows], settings.calibration)
-
-
-def _spoken(
-    p: NDArray[np.float64], data: TrainingSet, rows: NDArray[np.int64], h: int, threshold: float
-) -> NDArray[np.bool_]:
-    return measures.speaks(
-        p[rows], data.far_bps[rows, h], data.near_bps[rows, h], data.bill_bps[rows, h], threshold
-    )
+    label = data.labels[rows, h]
+    clusters = positive_clusters(data.t0_ns[rows], data.t1_ns[rows, h], data.symbol[rows], label)
+    return calibrate(raw, label, clusters, settings.calibration)
 
 
 def _threshold(
-    p: NDArray[np.float64], data: TrainingSet, fold: Fold, h: int, settings: TrainingSettings
+    p: Floats, data: TrainingSet, rows: NDArray[np.int64], h: int, settings: TrainingSettings
 ) -> float:
-    """The probability from which speaking earned most on the calibration part, among at most 32
-    quantiles with at least `min_spoken` rows above; where none earned anything, the median row's
-    break-even (near + bill) / (far + near)."""
-    rows = fold.calibration[data.labels[fold.calibration, h] >= 0]
-    far, near, bill = (
-        value[rows, h].astype(np.float64) for value in (data.far_bps, data.near_bps, data.bill_bps)
-    )
-    best, best_total = float(np.median(np.minimum((near + bill) / (far + near), 1.0))), 0.0
-    hopeful = np.sort(p[rows][_spoken(p, data, rows, h, 0.0)])
-    if len(hopeful) < settings.min_spoken:
-        return best
-    last = len(hopeful) - settings.min_spoken
-    for candidate in np.unique(hopeful[np.linspace(0, last, 32).round().astype(int)]):
-        spoken = _spoken(p, data, rows, h, float(candidate))
-        found = measures.utility(spoken, data.outcome_bps[rows, h], data.bill_bps[rows, h])
-        if found.total_bps > best_total:
-            best, best_total = float(candidate), found.total_bps
-    return best
+    known = data.labels[rows, h] >= 0
+    return fit_threshold(p[known], data, rows[known], h, settings.min_spoken, settings.rule)
 
 
-def _report(
-    p: NDArray[np.float64],
-    data: TrainingSet,
-    clusters: list[NDArray[np.int64]],
-    fold: Fold,
-    h: int,
-    threshold: float,
-    settings: TrainingSettings,
-) -> dict[str, Any]:
-    """Measures of one horizon on the test part; None where the data cannot give one."""
-    rows = fold.test[data.labels[fold.test, h] >= 0]
-    if len(rows) == 0:
-        raise DatasetError(f"horizon {data.horizons_s[h]} s: the test part has no known label")
-    y, q, t0 = data.labels[rows, h], p[rows], data.t0_ns[rows]
-    outcome, bill = data.outcome_bps[rows, h], data.bill_bps[rows, h]
-    spoken = _spoken(p, data, rows, h, threshold)
-    block_ns = int(settings.block_horizons * data.horizons_s[h] * SECOND_NS)
-    alpha = settings.alpha / len(data.horizons_s)
+def _judged(
+    made: _Made, data: TrainingSet, fold: Fold, h: int, settings: TrainingSettings
+) -> Judged:
+    p = run_graph(open_session(made.graph), data.X[fold.test], "probability")[:, h]
+    result = judged(p.astype(np.float64), data, fold.test, h, made.thresholds[h], settings)
+    result.figures["calibration_method"] = made.tables[h].method
+    return result
 
-    def skill(i: NDArray[np.int64]) -> float:
-        return measures.brier_skill(y[i], q[i])
 
-    def lower(measure: Callable[[NDArray[np.int64]], float]) -> float:
-        return measures.block_bootstrap(measure, t0, block_ns, alpha=alpha, draws=settings.draws)
+def _walked(
+    params: BaseModel, data: TrainingSet, last: Fold, settings: TrainingSettings, alias: str,
+    scope: str,
+) -> Tried:  # fmt: skip
+    """The one recipe, walked over the folds before the judge's test part."""
+    seen = data.take(sweep_rows(data.t0_ns, data.end_ns, settings.walk))
+    folds = walk_forward(seen.t0_ns, seen.end_ns, settings.walk)
+    cells = evaluate(params, seen, folds, settings)
+    trial = trial_of(
+        params, cells, alias=alias, window_ns=window_of(seen, folds[0], data, last),
+        data=data.fingerprint, folds=len(folds), scope=scope,
+    )  # fmt: skip
+    return Tried((trial,), tuple(cells))
 
-    def earned(i: NDArray[np.int64]) -> float:
-        return measures.utility(spoken[i], outcome[i], bill[i]).mean_bps
 
-    slope, intercept = measures.calibration_line(y, q)
-    precision, count = measures.precision_above(y, q, threshold)
-    figures: dict[str, Any] = {
-        "rows": len(rows),
-        "surges": int((y == 1).sum()),
-        "independent_surges": len(np.unique(clusters[h][rows][y == 1])),
-        "base_rate": float(y.mean()),
-        "blocks": len(np.unique(t0 // block_ns)),
-        "brier": measures.brier(y, q),
-        "brier_skill": skill(np.arange(len(rows))),
-        "brier_skill_lower": lower(skill),
-        "log_loss": measures.log_loss(y, q),
-        "calibration_error": measures.expected_calibration_error(y, q),
-        "calibration_slope": slope,
-        "calibration_intercept": intercept,
-        "pr_auc": measures.pr_auc(y, q),
-        "precision": precision,
-        "rows_above_threshold": count,
-        "rows_spoken": int(spoken.sum()),
-        "utility_bps": earned(np.arange(len(rows))),
-        "utility_bps_lower": lower(earned),
+def _baselines(
+    params: BaseModel, data: TrainingSet, fold: Fold, settings: TrainingSettings
+) -> dict[str, dict[str, Any]]:
+    """The same figures on the same rows for each honest baseline, or why it has none. They are not
+    certified: nobody ships them by this way."""
+    out: dict[str, dict[str, Any]] = {}
+    for kind in settings.baselines:
+        if kind == getattr(params, "kind", "boosted"):
+            continue
+        try:
+            made = _make(recipe_of({"kind": kind}), data, fold, settings, certified=False)
+            found = [
+                _judged(made, data, fold, h, settings).figures for h in range(len(data.horizons_s))
+            ]
+        except DatasetError as error:
+            out[kind] = {"refused": str(error)}
+            continue
+        out[kind] = _by_horizon(data, found)
+    return out
+
+
+def _by_horizon(data: TrainingSet, values: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {str(s): value for s, value in zip(data.horizons_s, values, strict=True)}
+
+
+def _told(cell: Cell) -> dict[str, Any]:
+    """A line of the fold table."""
+    told = asdict(cell)
+    told["return_bps"] = math.nan if cell.refused else sum(cell.returns_bps)
+    del told["returns_bps"], told["by_symbol"]
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in told.items()
     }
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in figures.items()}
 
 
-def _passes(report: dict[str, Any]) -> bool:
-    """The promotion rule of a horizon: its Brier skill is above 0 with confidence, and speaking
-    earned something after costs."""
-    lower = report["brier_skill_lower"]
-    return lower is not None and lower > 0 and report["utility_bps"] > 0
-
-
-def _reason(
-    horizons_s: tuple[int, ...], approved: tuple[bool, ...], reports: list[dict[str, Any]]
-) -> str:
-    if any(approved):
-        passed = ", ".join(f"{s} s" for s, ok in zip(horizons_s, approved, strict=True) if ok)
-        return f"skill and utility after costs are above zero at {passed}"
-    words = []
-    for horizon_s, report in zip(horizons_s, reports, strict=True):
-        lower = report["brier_skill_lower"]
-        if lower is None:
-            why = f"{report['blocks']} blocks of time with {report['surges']} surges give no bound"
-        elif lower <= 0:
-            why = f"Brier skill {report['brier_skill']:.4f} is not surely above 0 ({lower:.4f})"
-        else:
-            why = f"utility after costs is {report['utility_bps']:.2f} bps"
-        words.append(f"{horizon_s} s: {why}")
-    return "not promoted; " + "; ".join(words)
+def _told_table(table: Table) -> dict[str, Any]:
+    return {"method": table.method, "knots": len(table.raw), "slope": table.slope}

@@ -50,6 +50,7 @@ _BODY: Final = {
         },
     }
 }
+_ELSEWHERE: Final = ("model", "models", "known")  # of the gate's facts: shown beside them
 _JSON: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "JSON."}}
 SymbolQuery = Annotated[str, Query(description="A watched pair.", examples=["BTCUSDT"])]
 
@@ -166,6 +167,14 @@ class Doors:
         symbols = sum(watcher["symbols"] for watcher in facts.get("watchers", {}).values())
         return answer(features(self._layout, known, symbols))
 
+    async def retraining(self) -> Response:
+        """What is trained anew and when, what came of the last job and why, who speaks meanwhile
+        and how old it is, and how far live vectors have left what it was trained on."""
+        told = self._reader.retraining()
+        models = self._reader.facts().get("models", [])
+        silent = {"targets": [], "running": [], "failing": 0, "drifted": False, "drift": None}
+        return answer({"enabled": bool(told), **(told or silent), "models": models})
+
     async def health(self) -> Response:
         """200 while verdicts come, 503 where the store is down. `status` says ok, or idle where no
         fresh verdict is there."""
@@ -189,6 +198,7 @@ class Doors:
         stores = await asyncio.to_thread(self._reader.stores)
         try:
             facts, market, vital = self._reader.facts(), self._reader.market(), self._vital()
+            retraining = self._reader.retraining()
         except DoorError as error:
             body = {**error.body(), "status": "degraded", "stores": stores}
             return answer(body, 503, {"Retry-After": "1"})
@@ -203,7 +213,9 @@ class Doors:
                 "stores": stores,
                 "books": states,
                 "model": facts.get("model"),
-                "gate": {name: facts[name] for name in facts if name not in ("model", "known")},
+                "models": facts.get("models", []),
+                "retraining": retraining or None,
+                "gate": {name: facts[name] for name in facts if name not in _ELSEWHERE},
             }
         )
 
@@ -211,7 +223,9 @@ class Doors:
         """Prometheus' text format."""
         reader, now_ns = self._reader, self._now_ns()
         try:
-            body = metrics.render(reader.facts(), reader.verdicts(), reader.market(), now_ns)
+            body = metrics.render(
+                reader.facts(), reader.verdicts(), reader.market(), now_ns, reader.retraining()
+            )
         except DoorError:
             body = metrics.render_down()
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -269,6 +283,7 @@ def _data(doors: Doors) -> APIRouter:
     add("/signals", doors.signals, summary="Signals", responses=_JSON)
     add("/symbols", doors.symbols, summary="Watched symbols", responses=_JSON)
     add("/features", doors.features, summary="Features of a vector", responses=_JSON)
+    add("/retraining", doors.retraining, summary="What is trained anew", responses=_JSON)
     return router
 
 

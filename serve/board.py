@@ -17,7 +17,7 @@ from foreshock.stores.hot import HotStore
 from foreshock.stores.ledger import Ledger
 from foreshock.stores.spill_reader import waiting
 from serve.envelope import DoorError
-from serve.facts import NOTE
+from serve.facts import NOTE, RETRAINING_NOTE
 
 # One read of the store serves every request of so many seconds: verdicts change once a second, and
 # a read of 20 symbols costs as much as four requests.
@@ -42,6 +42,10 @@ class Reader(Protocol):
 
     def facts(self) -> Json:
         """What the gate counted; empty before its first boundary."""
+        ...
+
+    def retraining(self) -> Json:
+        """What the retrainer told last; empty where none runs."""
         ...
 
     def signals(self, symbol: str | None, limit: int, since_ns: int) -> list[Json]:
@@ -70,7 +74,7 @@ class Board:
         self._read_s = -1e9
         self._failed_s = -1e9
         self._problem: str | None = None
-        self._seen: tuple[Mapping[str, Json], Mapping[str, Json], Json] = ({}, {}, {})
+        self._seen: tuple[Mapping[str, Json], Mapping[str, Json], Json, Json] = ({}, {}, {}, {})
         self._lock = threading.Lock()
 
     def verdicts(self) -> Mapping[str, Json]:
@@ -84,6 +88,10 @@ class Board:
     def facts(self) -> Json:
         """See `Reader.facts`."""
         return self._look()[2]
+
+    def retraining(self) -> Json:
+        """See `Reader.retraining`."""
+        return self._look()[3]
 
     def signals(self, symbol: str | None, limit: int, since_ns: int) -> list[Json]:
         """See `Reader.signals`. The stream's newest and the ledger's, each id once."""
@@ -133,16 +141,18 @@ class Board:
         if self._ledger is not None:
             self._ledger.close()
 
-    def _look(self) -> tuple[Mapping[str, Json], Mapping[str, Json], Json]:
+    def _look(self) -> tuple[Mapping[str, Json], Mapping[str, Json], Json, Json]:
         with self._lock:
             now_s = self._monotonic()
             if now_s - self._failed_s < PAUSE_S:
                 raise _store_down(self._problem or "")
             if now_s - self._read_s >= FRESH_S:
                 try:
-                    note = self._hot.note(NOTE)
-                    facts = {} if note is None else orjson.loads(note)
-                    self._seen = (self._hot.verdicts(), self._hot.market(), facts)
+                    facts, retraining = (
+                        {} if note is None else orjson.loads(note)
+                        for note in (self._hot.note(NOTE), self._hot.note(RETRAINING_NOTE))
+                    )
+                    self._seen = (self._hot.verdicts(), self._hot.market(), facts, retraining)
                     self._read_s = now_s
                 except StoreError as error:
                     self._failed_s, self._problem = now_s, str(error)

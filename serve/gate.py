@@ -34,11 +34,13 @@ from foreshock.features.vector import Layout
 from foreshock.market.clock import MS_NS, SECOND_NS, Clock
 from foreshock.market.rows import STATE_NAMES
 from foreshock.models.base import Domain
-from foreshock.signals.gate import GateSettings, ModelFacts, Verdict, judge
+from foreshock.models.routes import POOLED
+from foreshock.signals.gate import GateSettings, ModelFacts, Panel, Verdict, judge
 from foreshock.signals.policy import PolicyState
 from foreshock.signals.risk import apply_control
 from foreshock.stores.hot import HotStore
-from serve.facts import NOTE, POLICY_NOTE, GateFacts
+from serve.drift import Drift
+from serve.facts import NOTE, POLICY_NOTE, GateFacts, told_of
 from serve.outbox import Outbox
 from serve.scorer import Scores
 from serve.settings import ServeSettings
@@ -51,7 +53,9 @@ _PRICES: Final = (
     "funding_rate",
 )  # fmt: skip
 
-Score = Callable[[NDArray[np.float32], str], Awaitable[Scores]]
+# vectors (n, k), fingerprint of their layout, whose they are → scores and who gave them
+Score = Callable[[NDArray[np.float32], str, Sequence[str]], Awaitable[Scores]]
+Speakers = ModelFacts | Panel | None
 
 
 class Gate:
@@ -61,6 +65,7 @@ class Gate:
     hot        where verdicts go
     outbox     where signals go on their way to the ledger; None keeps no ledger
     layout     of the watchers' vectors
+    drift      what compares them with those that the model was trained on; None: nothing does
     """
 
     def __init__(
@@ -72,12 +77,15 @@ class Gate:
         gate: GateSettings,
         layout: Layout,
         clock: Clock | None = None,
+        drift: Drift | None = None,
     ) -> None:
+        self._drift = drift
         self._score, self._hot, self._outbox = score, hot, outbox
         self._settings, self._gate = settings, gate
         self._clock = clock or Clock()
         self._state: PolicyState | None = None
-        self._model: ModelFacts | None = None
+        self._model: ModelFacts | None = None  # of those that spoke last the first
+        self._speakers: dict[tuple[str, ...], Speakers] = {}  # the last, by whom they spoke for
         self._scored_once = False
         self._unsent: list[dict[str, Any]] = []
         self._priced: set[str] = set()
@@ -109,9 +117,9 @@ class Gate:
 
     async def _ask_scorer(
         self, message: BoundaryMessage
-    ) -> tuple[NDArray[np.float32] | None, ModelFacts | None, str | None]:
-        """Scores in time and the model that gave them; or None, the last model that was known and
-        why there are none. Never raises what the scorer raises."""
+    ) -> tuple[NDArray[np.float32] | None, Speakers, str | None]:
+        """Scores in time and the models that gave them; or None, the last that were known for these
+        symbols and why there are no scores. Never raises what the scorer raises."""
         matrix, wanted = message.boundary.vectors, message.layout_fingerprint or self._fingerprint
         budget_ms = (
             self._settings.score_budget_ms
@@ -121,29 +129,36 @@ class Gate:
         started = time.perf_counter_ns()
         try:
             scores, model, fingerprint = await asyncio.wait_for(
-                self._score(matrix, wanted), budget_ms / 1_000
+                self._score(matrix, wanted, message.symbols), budget_ms / 1_000
             )
         except TimeoutError:
             self._facts.scorer_failures["slow"] += 1
-            return None, self._model, f"the scorer took longer than {budget_ms:g} ms"
+            return None, self._last(message), f"the scorer took longer than {budget_ms:g} ms"
         except Exception as error:  # whatever it dies of, a boundary gets its verdicts
             self._facts.scorer_failures["down"] += 1
-            return None, self._model, f"the scorer failed: {type(error).__name__}: {error}"
+            return None, self._last(message), f"the scorer failed: {type(error).__name__}: {error}"
         self._scored_once = True
         self._facts.scoring.observe((time.perf_counter_ns() - started) / MS_NS)
-        self._know(model, fingerprint)
+        self._know(message, model, fingerprint)
         if scores is None and model is not None:
             self._facts.scorer_failures["layout"] += 1
             why = f"the model was trained on layout {fingerprint}, vectors are of {wanted}"
             return None, model, why
         return scores, model, None
 
-    def _know(self, model: ModelFacts | None, fingerprint: str | None) -> None:
-        self._model = model
+    def _last(self, message: BoundaryMessage) -> Speakers:
+        """Who spoke for these symbols last; for others, whoever spoke last."""
+        return self._speakers.get(message.symbols, self._model)
+
+    def _know(self, message: BoundaryMessage, found: Speakers, fingerprint: str | None) -> None:
+        self._speakers[message.symbols] = found
+        models = found.models if isinstance(found, Panel) else () if found is None else (found,)
+        pooled = [model for model in models if model.scope == POOLED]
+        self._model = next(iter([*pooled, *models]), None)
+        self._facts.tell_models(message.watcher, models, message.boundary.boundary_ns)
+        model = self._model
         self._facts.model = None if model is None else {
-            "version": model.version,
-            "domain": str(model.domain),
-            "horizons_s": list(model.horizons_s),
+            **told_of(model, message.boundary.boundary_ns),
             "thresholds": list(model.thresholds),
             "approved": list(model.approved or [True] * len(model.horizons_s)),
             "layout_fingerprint": fingerprint,
@@ -153,7 +168,7 @@ class Gate:
         self,
         message: BoundaryMessage,
         scores: NDArray[np.float32] | None,
-        model: ModelFacts | None,
+        model: Speakers,
         problem: str | None,
         arrived: int,
     ) -> dict[str, Any]:
@@ -242,12 +257,16 @@ class Gate:
     ) -> dict[str, dict[str, Any]]:
         """The state of the market per symbol, as the engine saw it at the boundary."""
         boundary, names = message.boundary, self._layout.names
-        required = self._required(boundary.warm.shape[1])
+        spoke, width = self._last(message), boundary.warm.shape[1]
+        common = None if isinstance(spoke, Panel) else self._required(spoke, width)
         out = {}
         for i, symbol in enumerate(message.symbols):
             if verdicts[i].reason == "duplicate":
                 continue
             inputs, cold = boundary.bill_inputs[i], ~boundary.warm[i]
+            required = common
+            if isinstance(spoke, Panel):
+                required = self._required(spoke.of(i), width)
             out[symbol] = {
                 "symbol": symbol,
                 "boundary_ns": boundary.boundary_ns,
@@ -264,8 +283,7 @@ class Gate:
             }
         return out
 
-    def _required(self, width: int) -> NDArray[np.bool_]:
-        model = self._model
+    def _required(self, model: ModelFacts | None, width: int) -> NDArray[np.bool_]:
         if model is not None and model.required is not None and len(model.required) == width:
             return model.required
         known = len(self._must_be_warm) == width
@@ -280,6 +298,10 @@ class Gate:
             "received_ns": self._clock.now_ns(),
             "health": dict(message.health),
         }
+        if self._drift is not None:
+            version = None if self._model is None else self._model.version
+            if self._drift.observe(version, message.boundary):
+                self._facts.drift = self._drift.as_dict()
         known = np.count_nonzero(np.isfinite(message.boundary.vectors), axis=0)
         if len(known) == len(self._layout):
             self._facts.known[message.watcher] = known.tolist()

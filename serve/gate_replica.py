@@ -18,6 +18,7 @@ from foreshock.stores.hot import RedisHot
 from foreshock.stores.ledger import Ledger
 from foreshock.stores.registry import DirectoryRegistry
 from foreshock.stores.verdict_spill import VerdictSpill
+from serve.drift import Drift, reference_in
 from serve.gate import Gate
 from serve.outbox import Outbox
 from serve.scorer_replica import score_of
@@ -53,8 +54,10 @@ class GateReplica:
             partial(_keep_models, wiring.registry_dir),
         )
         hot = RedisHot(wiring.redis_url, prefix=wiring.prefix, timeout_s=settings.store_timeout_s)
+        vectors = layout(wiring.features)
+        drift = Drift(partial(reference_in, DirectoryRegistry(wiring.registry_dir)), vectors)
         self._gate = Gate(
-            score_of(scorer), hot, outbox, settings, wiring.gate, layout(wiring.features)
+            score_of(scorer), hot, outbox, settings, wiring.gate, vectors, drift=drift
         )
 
     async def judge(self, message: BoundaryMessage) -> dict[str, Any]:

@@ -38,10 +38,15 @@ class _Seen:
     """A collector of one scrape."""
 
     def __init__(
-        self, facts: Json, verdicts: Mapping[str, Json], market: Mapping[str, Json], now_ns: int
+        self,
+        facts: Json,
+        verdicts: Mapping[str, Json],
+        market: Mapping[str, Json],
+        now_ns: int,
+        retraining: Json,
     ) -> None:
         self._facts, self._verdicts, self._market = facts, verdicts, market
-        self._now_ns = now_ns
+        self._now_ns, self._retraining = now_ns, retraining
 
     def collect(self) -> Iterator[Metric]:
         facts = self._facts
@@ -77,6 +82,7 @@ class _Seen:
         if facts.get("model"):
             model.add_metric([facts["model"]["version"], facts["model"]["domain"]], 1)
         yield model
+        yield from self._models()
         silence = GaugeMetricFamily(
             "foreshock_watcher_silence_seconds", "Since its last message.", labels=["watcher"]
         )
@@ -85,6 +91,46 @@ class _Seen:
             silence.add_metric([name], max(0.0, seconds))
         yield silence
         yield from self._health()
+
+    def _models(self) -> Iterator[Metric]:
+        facts, labels = self._facts, ["version", "scope"]
+        age = GaugeMetricFamily(
+            "foreshock_model_age_seconds",
+            "From the end of its training to the last boundary that it was asked about.",
+            labels=labels,
+        )
+        expired = GaugeMetricFamily(
+            "foreshock_model_expired", "1: too old to speak.", labels=labels
+        )
+        for model in facts.get("models", []):
+            named = [model["version"], model["scope"]]
+            if model["age_s"] is not None:
+                age.add_metric(named, model["age_s"])
+            expired.add_metric(named, float(model["expired"]))
+        yield age
+        yield expired
+        psi = (facts.get("drift") or {}).get("psi") or []
+        drift = GaugeMetricFamily(
+            "foreshock_drift_psi", "Population stability index of the features.", labels=["of"]
+        )
+        if psi:
+            drift.add_metric(["median"], sorted(psi)[len(psi) // 2])
+            drift.add_metric(["worst"], max(psi))
+        yield drift
+        labels = ["schedule", "scope"]
+        failures = GaugeMetricFamily(
+            "foreshock_retraining_failures", "Failed jobs in a row.", labels=labels
+        )
+        since = GaugeMetricFamily(
+            "foreshock_retraining_age_seconds", "Since a job last did its work.", labels=labels
+        )
+        for line in self._retraining.get("targets", []):
+            named = [line["schedule"], line["scope"]]
+            failures.add_metric(named, line["failures"])
+            if line["trained_ns"]:
+                since.add_metric(named, (self._now_ns - line["trained_ns"]) / SECOND_NS)
+        yield failures
+        yield since
 
     def _health(self) -> Iterator[Metric]:
         for name, told in _HEALTH.items():
@@ -131,11 +177,15 @@ class _Down:
 
 
 def render(
-    facts: Json, verdicts: Mapping[str, Json], market: Mapping[str, Json], now_ns: int
+    facts: Json,
+    verdicts: Mapping[str, Json],
+    market: Mapping[str, Json],
+    now_ns: int,
+    retraining: Json | None = None,
 ) -> bytes:
     """The text of one scrape."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Seen(facts, verdicts, market, now_ns))
+    registry.register(_Seen(facts, verdicts, market, now_ns, retraining or {}))
     return generate_latest(registry)
 
 

@@ -13,6 +13,7 @@ from foreshock.errors import ModelError
 from foreshock.features import catalog
 from foreshock.features.vector import Layout
 from foreshock.market.clock import MS_NS
+from foreshock.signals.gate import Panel
 from serve.envelope import DoorError
 from serve.scorer import Scores
 from serve.settings import ServeSettings
@@ -161,6 +162,7 @@ def scored(matrix: NDArray[np.float32], fingerprint: str, scores: Scores) -> Jso
 
     Raises DoorError: 409 `no_model`, 409 `layout_mismatch`."""
     probabilities, facts, trained_on = scores
+    assert not isinstance(facts, Panel), "vectors without symbols have one speaker"
     if facts is None:
         raise DoorError(409, "no_model", "no model is loaded")
     if probabilities is None:

@@ -4,7 +4,9 @@ it need not wait for when it takes the place of a dead one."""
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 
 from foreshock.features.catalog import layout
 from foreshock.stores.registry import DirectoryRegistry
-from serve.scorer import Scorer, Scores, champion_of
+from serve.scorer import FOLLOW_S, Scorer, Scores, champions_of
 from serve.wiring import Wiring
 
 
@@ -23,16 +25,31 @@ class ScorerReplica:
     def __init__(self, wiring: Wiring) -> None:
         registry = DirectoryRegistry(wiring.registry_dir)
         self._scorer = Scorer(
-            lambda domain: champion_of(registry, domain), wiring.domain, layout(wiring.features)
+            lambda domain: champions_of(registry, domain),
+            wiring.domain,
+            layout(wiring.features),
+            inline=False,
         )
+        threading.Thread(target=self._follow, name="champions", daemon=True).start()
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """See `serve.scorer.Scorer.reconfigure`."""
         self._scorer.reconfigure(user_config)
 
-    async def score(self, matrix: NDArray[np.float32], fingerprint: str) -> Scores:
+    def _follow(self) -> None:
+        """For ever, on a thread: no score waits for a registry or for a model that is loaded."""
+        while True:
+            time.sleep(FOLLOW_S)
+            self._scorer.follow()
+
+    async def score(
+        self,
+        matrix: NDArray[np.float32],
+        fingerprint: str,
+        symbols: Sequence[str] | None = None,
+    ) -> Scores:
         """See `serve.scorer.Scorer.score`. On the loop: it takes less than a thread's turn."""
-        return self._scorer.score(matrix, fingerprint)
+        return self._scorer.score(matrix, fingerprint, symbols)
 
     def whoami(self) -> int:
         """Process id, for those who test what happens when it dies."""
@@ -41,11 +58,13 @@ class ScorerReplica:
 
 def score_of(
     scorer: DeploymentHandle[Any],
-) -> Callable[[NDArray[np.float32], str], Awaitable[Scores]]:
+) -> Callable[..., Awaitable[Scores]]:
     """The scorer's method behind its handle, as the gate and the doors call it."""
 
-    async def score(matrix: NDArray[np.float32], fingerprint: str) -> Scores:
-        scores: Scores = await scorer.score.remote(matrix, fingerprint)
+    async def score(
+        matrix: NDArray[np.float32], fingerprint: str, symbols: Sequence[str] | None = None
+    ) -> Scores:
+        scores: Scores = await scorer.score.remote(matrix, fingerprint, symbols)
         return scores
 
     return score

@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.market.walk import LADDER_NOTIONALS
+
 # What a bill and a barrier need to know at the boundary, a record per symbol.
 # Prices are in quote currency (float64), depths in quote currency (notional), volatility as the
 # standard deviation of log returns over one second (NaN until known).
@@ -20,7 +22,15 @@ BILL_INPUT: Final = np.dtype(
         ("ask_notional", "<f8"),
         ("volatility_1s", "<f8"),
         ("volume_60s", "<f8"),  # traded notional over 60 s, quote currency
-        ("funding_rate", "<f8"),  # per funding interval; NaN where unknown
+        ("funding_rate", "<f8"),  # due at the next payment, a fraction; NaN where unknown
+        ("funding_in_s", "<f8"),  # from the boundary to that payment; NaN where unknown
+        ("mid_move_100ms_bps", "<f8"),  # mean absolute move of the mid in the last minute, bps
+        ("mid_move_1s_bps", "<f8"),
+        # Mean slippage behind the touch, bps of the notional, of a market order of each of
+        # LADDER_NOTIONALS that walks the asks (bids) level by level; NaN where the ladder, as far
+        # as it is known, does not hold so much.
+        ("ask_walk_bps", "<f8", (len(LADDER_NOTIONALS),)),
+        ("bid_walk_bps", "<f8", (len(LADDER_NOTIONALS),)),
     ]
 )
 DEPTH_BPS: Final = 10.0  # how far from the mid the ladder is summed for `*_notional`

@@ -1,5 +1,5 @@
 """What every bill needs of the tape, whichever features are computed: last price, traded notional
-and volatility over the last minute."""
+and volatility over the last minute, and what the mark says of the next funding payment."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.market.clock import SECOND_NS
 from foreshock.market.instruments import Instrument
 from foreshock.market.jit import in_place, in_place_kernel
-from foreshock.market.rows import EPOCH, META, SYNCED, TAPE, TRADE, A, B, C, Words
+from foreshock.market.rows import (
+    ARRIVAL,
+    EPOCH,
+    ID,
+    MARK,
+    META,
+    SYNCED,
+    TAPE,
+    TRADE,
+    A,
+    B,
+    C,
+    Words,
+)
 from foreshock.market.words import count_of, kind_of, symbol_of
 
 WINDOW_S: Final = 60
 LEAST_S: Final = 10  # volatility is said from so many known seconds on
 SLOTS: Final = WINDOW_S + 1
+MARK_STALE_NS: Final = 60 * SECOND_NS  # the rate of an older mark is not known any more
 
 
 class Pulse(NamedTuple):
@@ -29,6 +44,8 @@ class Pulse(NamedTuple):
     head: NDArray[np.int64]  # (n,) the slot of the next close
     last_ticks: NDArray[np.int64]  # (n,) 0 before the first trade of the epoch
     epoch: NDArray[np.int64]  # (n,) of the tape, −1 before the first
+    funding_rate: NDArray[np.float64]  # (n,) as the last mark told it, a fraction
+    funding_ns: NDArray[np.int64]  # (n, 2): arrival of that mark, 0 none; when it is paid
 
 
 def init(instruments: Sequence[Instrument]) -> Pulse:
@@ -41,6 +58,8 @@ def init(instruments: Sequence[Instrument]) -> Pulse:
         head=np.zeros(n, np.int64),
         last_ticks=np.zeros(n, np.int64),
         epoch=np.full(n, -1, np.int64),
+        funding_rate=np.full(n, np.nan),
+        funding_ns=np.zeros((n, 2), np.int64),
     )
 
 
@@ -56,6 +75,10 @@ def scan(words: Words, lo: int, hi: int, pulse: Pulse) -> None:
                 if words[i, A] > 0 and words[i, B] > 0:
                     pulse.last_ticks[s] = words[i, A]
                     pulse.notional[s, pulse.head[s]] += words[i, A] * words[i, B]
+            elif kind == MARK:
+                pulse.funding_rate[s] = words[i : i + 1, C].view(np.float64)[0]
+                pulse.funding_ns[s, 0] = words[i, ARRIVAL]
+                pulse.funding_ns[s, 1] = words[i, ID]
             elif kind == EPOCH and words[i, C] == TAPE:
                 if words[i, A] != SYNCED or words[i, B] != pulse.epoch[s]:
                     for slot in range(SLOTS):
@@ -101,3 +124,18 @@ def close(
         head = 0 if head + 1 == SLOTS else head + 1
         pulse.notional[s, head] = 0
         pulse.head[s] = head
+
+
+@in_place_kernel
+def next_funding(
+    pulse: Pulse, boundary_ns: int, rate: NDArray[np.float64], in_s: NDArray[np.float64]
+) -> None:
+    """Write the rate that is paid next, a fraction, and in how many seconds, (n,) each. The rate is
+    NaN where no mark came within MARK_STALE_NS; both are where the payment it told of is over."""
+    for s in range(rate.shape[0]):
+        rate[s], in_s[s] = np.nan, np.nan
+        seen_ns, due_ns = pulse.funding_ns[s, 0], pulse.funding_ns[s, 1]
+        if seen_ns > 0 and due_ns > boundary_ns:
+            in_s[s] = (due_ns - boundary_ns) / SECOND_NS
+            if boundary_ns - seen_ns <= MARK_STALE_NS:
+                rate[s] = pulse.funding_rate[s]

@@ -36,6 +36,7 @@ from foreshock.market.rows import (
     B,
     C,
 )
+from foreshock.market.walk import LADDER_NOTIONALS, walk
 from foreshock.market.words import count_of, kind_of, symbol_of
 
 # Columns of health, int64 (n, HEALTH_FIELDS). An age counts the full steps of the present epoch; -1
@@ -46,12 +47,34 @@ COLD: Final = -1
 
 
 class Raw(NamedTuple):
-    """Bill inputs at a boundary, (n,) each: ticks × lots, and a standard deviation."""
+    """Bill inputs at a boundary, (n,) each: ticks × lots, a standard deviation, what the next
+    funding payment is and in how many seconds; the mid's moves (n, 2) and the walks (n, g), bps."""
 
     bid_notional: NDArray[np.int64]
     ask_notional: NDArray[np.int64]
     traded_60s: NDArray[np.int64]
     volatility_1s: NDArray[np.float64]
+    funding_rate: NDArray[np.float64]
+    funding_in_s: NDArray[np.float64]
+    mid_moves_bps: NDArray[np.float64]
+    bid_walk_bps: NDArray[np.float64]
+    ask_walk_bps: NDArray[np.float64]
+
+
+def new_raw(n_symbols: int) -> Raw:
+    """Room for them."""
+    n, sizes = n_symbols, len(LADDER_NOTIONALS)
+    return Raw(
+        bid_notional=np.zeros(n, np.int64),
+        ask_notional=np.zeros(n, np.int64),
+        traded_60s=np.zeros(n, np.int64),
+        volatility_1s=np.zeros(n),
+        funding_rate=np.zeros(n),
+        funding_in_s=np.zeros(n),
+        mid_moves_bps=np.zeros((n, 2)),
+        bid_walk_bps=np.zeros((n, sizes)),
+        ask_walk_bps=np.zeros((n, sizes)),
+    )
 
 
 def new_health(n_symbols: int) -> NDArray[np.int64]:
@@ -140,13 +163,22 @@ def grow_cold(health: NDArray[np.int64]) -> None:
 
 
 @in_place_kernel
-def read_raw(ladder: Ladder, depth_bps: float, out: Raw) -> None:
-    """Bill inputs that need the deeper ladder, at a boundary."""
+def read_raw(
+    ladder: Ladder, depth_bps: float, money: NDArray[np.float64],
+    notionals: NDArray[np.float64], out: Raw,
+) -> None:  # fmt: skip
+    """Bill inputs that need the deeper ladder, at a boundary. `money` (n,) is quote currency per
+    tick · lot, `notionals` those that are walked."""
     for s in range(out.bid_notional.shape[0]):
         out.bid_notional[s] = 0
         out.ask_notional[s] = 0
+        for g in range(notionals.shape[0]):
+            out.bid_walk_bps[s, g] = np.nan
+            out.ask_walk_bps[s, g] = np.nan
         info = ladder.info[s]
         if info[I_STATE] == SYNCED and info[I_BEST_BID] > 0 and info[I_BEST_ASK] > 0:
             reach = int((info[I_BEST_BID] + info[I_BEST_ASK]) * 0.5e-4 * depth_bps)
             out.bid_notional[s] = notional_within(ladder, s, BID, reach)
             out.ask_notional[s] = notional_within(ladder, s, ASK, reach)
+            walk(ladder, s, BID, money[s], notionals, out.bid_walk_bps[s])
+            walk(ladder, s, ASK, money[s], notionals, out.ask_walk_bps[s])

@@ -15,12 +15,12 @@ import io
 import zipfile
 import zlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.engine import pulse
+from foreshock.engine import drift, pulse
 from foreshock.engine.outcomes import BILL_INPUT, DEPTH_BPS, Boundary
 from foreshock.engine.state import (
     FINE,
@@ -31,11 +31,11 @@ from foreshock.engine.state import (
     H_TAPE_EPOCH,
     OUT_OF_ORDER,
     WRONG,
-    Raw,
     check_rows,
     grow_cold,
     grow_older,
     new_health,
+    new_raw,
     read_raw,
     scan_health,
 )
@@ -48,6 +48,7 @@ from foreshock.market.clock import SECOND_NS, boundary_after
 from foreshock.market.instruments import Instrument
 from foreshock.market.rows import ARRIVAL, SEQ, SYNCED, Rows, Words, as_rows, as_words
 from foreshock.market.touch import TOUCH_WORDS
+from foreshock.market.walk import LADDER_NOTIONALS
 
 # What reading a blob raises that was cut short, altered or never a snapshot.
 _UNREADABLE = (
@@ -59,6 +60,11 @@ _UNREADABLE = (
 # A row that arrives so many steps behind the next boundary (a machine that slept, a stamp that is
 # years off) closes that one and passes over the others.
 LONGEST_QUIET_STEPS: Final = 3_600
+
+_NOTIONALS: Final = np.array(LADDER_NOTIONALS)
+_AS_THEY_ARE: Final = (
+    "volatility_1s", "funding_rate", "funding_in_s", "bid_walk_bps", "ask_walk_bps",
+)  # fmt: skip
 
 
 class Engine:
@@ -91,7 +97,7 @@ class Engine:
         self._ladder = books.init(n)
         self._families = [family for _, family, _ in self.features.families]
         self._states = self.features.init(instruments)
-        self._pulse = pulse.init(instruments)
+        self._pulse, self._drift = pulse.init(instruments), drift.init(instruments)
         self._health = new_health(n)
         self._boundary_ns = 0
         self._next_seq = 0
@@ -99,8 +105,7 @@ class Engine:
         self._touch = np.zeros((1024, TOUCH_WORDS), np.int64)
         widths = [len(family.specs(given)) for _, family, given in self.features.families]
         self._values = [np.zeros((n, width)) for width in widths]
-        sums = (np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64))
-        self._raw = Raw(*sums, volatility_1s=np.zeros(n))
+        self._raw = new_raw(n)
         self._steps = np.array([i.steps for i in instruments], np.int64).reshape(n, 4)
         self._warmup = np.array([spec.warmup_s for spec in self.layout], np.int64)
         self._needs_book = np.array([spec.needs == "book" for spec in self.layout], np.bool_)
@@ -136,6 +141,7 @@ class Engine:
             if stop > lo:
                 scan_health(words, lo, stop, self._health, self._steps)
                 pulse.scan(words, lo, stop, self._pulse)
+                drift.scan(words, self._touch, lo, stop, self._drift)
                 for family, state in zip(self._families, self._states, strict=True):
                     family.scan(words, self._touch, lo, stop, state)
             if stop < hi:
@@ -173,6 +179,9 @@ class Engine:
         health, raw = self._health, self._raw
         tape_age = np.ascontiguousarray(health[:, H_TAPE_AGE])
         pulse.close(self._pulse, tape_age, raw.traded_60s, raw.volatility_1s)
+        book_age = np.ascontiguousarray(health[:, H_BOOK_AGE])
+        drift.close(self._drift, boundary_ns, book_age, raw.mid_moves_bps)
+        pulse.next_funding(self._pulse, boundary_ns, raw.funding_rate, raw.funding_in_s)
         age = np.where(self._needs_book, health[:, H_BOOK_AGE, None], health[:, H_TAPE_AGE, None])
         values = np.concatenate(self._values, axis=1)
         warm = np.where(self._by_age, age >= self._warmup, ~np.isnan(values))
@@ -191,7 +200,9 @@ class Engine:
         )
 
     def _bill_inputs(self) -> NDArray[np.void]:
-        read_raw(self._ladder, DEPTH_BPS, self._raw)
+        tick = self._steps[:, 1] / 10.0 ** self._steps[:, 0]
+        notional = tick * (self._steps[:, 3] / 10.0 ** self._steps[:, 2])
+        read_raw(self._ladder, DEPTH_BPS, notional, _NOTIONALS, self._raw)
         out = np.zeros(len(self.instruments), BILL_INPUT)
         touch = self._ladder.touch
         known = (
@@ -200,16 +211,15 @@ class Engine:
             & (touch[:, 2] > touch[:, 0])
         )
         last_ticks = self._pulse.last_ticks
-        tick = self._steps[:, 1] / 10.0 ** self._steps[:, 0]
-        notional = tick * (self._steps[:, 3] / 10.0 ** self._steps[:, 2])
         out["bid"] = np.where(known, touch[:, 0] * tick, np.nan)
         out["ask"] = np.where(known, touch[:, 2] * tick, np.nan)
         out["last"] = np.where(last_ticks > 0, last_ticks * tick, np.nan)
         out["bid_notional"] = self._raw.bid_notional * notional
         out["ask_notional"] = self._raw.ask_notional * notional
-        out["volatility_1s"] = self._raw.volatility_1s
         out["volume_60s"] = self._raw.traded_60s * notional
-        out["funding_rate"] = np.nan
+        out["mid_move_100ms_bps"], out["mid_move_1s_bps"] = self._raw.mid_moves_bps.T
+        for name in _AS_THEY_ARE:
+            out[name] = getattr(self._raw, name)
         return out
 
     def distrusted(self) -> list[tuple[int, bool]]:
@@ -234,6 +244,7 @@ class Engine:
         books, epochs and the position stay. For audits of how much a long memory matters."""
         self._states = self.features.init(self.instruments)
         self._pulse = pulse.init(self.instruments)
+        self._drift = drift.init(self.instruments)
         grow_cold(self._health)
 
     # Snapshots: everything that the future depends on, as one blob.
@@ -242,7 +253,7 @@ class Engine:
         out: dict[str, NDArray[np.generic]] = {
             f"ladder.{name}": getattr(self._ladder, name) for name in self._ladder._fields
         }
-        parts = [("pulse", self._pulse)]
+        parts: list[tuple[str, Any]] = [("pulse", self._pulse), ("drift", self._drift)]
         parts += zip(self.features.settings.families, self._states, strict=True)
         for name, state in parts:
             fields = [field for field in state._fields if field != "params"]
@@ -276,6 +287,9 @@ class Engine:
             )
         mine = self._arrays()
         found.setdefault("steps", self._steps)  # of before instruments had versions
+        for name in mine:  # of before bills knew the funding rate and the mid's moves
+            if name.startswith(("drift.", "pulse.funding_")):
+                found.setdefault(name, mine[name])
         if mine.keys() != found.keys():
             raise SnapshotError(f"the snapshot misses {sorted(mine.keys() ^ found.keys())}")
         for name, array in mine.items():

@@ -14,6 +14,7 @@ from foreshock.features.vector import Layout
 Tier = Literal["bars", "tape", "book"]
 TIERS: Final[tuple[Tier, ...]] = ("bars", "tape", "book")  # each has what those before have
 Source = Literal["simulation", "binance", "bybit", "okx"]
+Verdict = Literal["", "promoted", "refused", "insufficient_sample"]
 
 
 class Domain(BaseModel):
@@ -74,6 +75,60 @@ class ModelCard(BaseModel):
     settings: dict[str, Any] = Field(description="Settings of the trainer and the calibration.")
     promoted: bool = Field(description="Whether the promotion rule let it be champion.")
     reason: str = Field(description="Why it was promoted or not, in one sentence.")
+
+    # What follows has defaults, so that cards of before still load.
+    kind: str = Field(
+        default="boosted", description="Family of the model, a name in foreshock.models.families."
+    )
+    scope: str = Field(
+        default="pooled", description="Whom it was made for: pooled, group:NAME or symbol:NAME."
+    )
+    symbols: tuple[str, ...] = Field(
+        default=(), description="Symbols that it was trained on; empty where that is not known."
+    )
+    trained_to_ns: int = Field(
+        default=0,
+        ge=0,
+        description="Last moment whose rows or labels it has learned from; 0: not known.",
+    )
+    max_age_s: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="From trained_to_ns on it may speak for so long; 0: it never expires.",
+    )
+    verdict: Verdict = Field(
+        default="", description="The promotion gate's answer; empty where it was not asked."
+    )
+    promotion: tuple[dict[str, Any], ...] = Field(
+        default=(), description="The gate's tests: name, outcome, value, bound, words and horizon."
+    )
+    recipe: dict[str, Any] = Field(
+        default_factory=dict, description="Hyperparameters as the family's settings have them."
+    )
+    folds: tuple[dict[str, Any], ...] = Field(
+        default=(), description="The fold table: figures by fold and horizon of the chosen recipe."
+    )
+    calibration: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="How scores became probabilities, by horizon in seconds."
+    )
+    costs: dict[str, Any] = Field(
+        default_factory=dict, description="Cost assumptions under which it was judged."
+    )
+    cost_version: str = Field(default="", description="Fingerprint of the cost assumptions.")
+    code_version: str = Field(default="", description="Version of foreshock that made the model.")
+    data_manifest: dict[str, Any] = Field(
+        default_factory=dict, description="Manifest of the dataset that the model came from."
+    )
+    baselines: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="The same measures of honest baselines, by their kind and horizon in seconds.",
+    )
+
+    @property
+    def decision(self) -> str:
+        """`verdict`; of a card from before the gate what `promoted` says."""
+        return self.verdict or ("promoted" if self.promoted else "refused")
 
     @property
     def required(self) -> NDArray[np.bool_]:

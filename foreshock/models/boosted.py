@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import lightgbm as lgb
 import numpy as np
@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foreshock.errors import DatasetError
 from foreshock.models import focal
+from foreshock.models.parts import TreeSum
+from foreshock.models.preparation import strongest
+from foreshock.models.trees import flatten
 
 
 class BoostedSettings(BaseModel):
@@ -20,6 +23,7 @@ class BoostedSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["boosted"] = Field(default="boosted", description="The family's name.")
     objective: Literal["binary", "focal"] = Field(
         default="binary",
         description="Log loss, or focal loss, which looks harder at rows that are still wrong. "
@@ -31,6 +35,15 @@ class BoostedSettings(BaseModel):
         gt=0,
         lt=1,
         description="Weight of surges in the focal loss; ½ weighs both alike.",
+    )
+    class_weight: Literal["none", "balanced"] = Field(
+        default="none",
+        description="Whether surges weigh as much as all others together; undone by calibration.",
+    )
+    columns: int = Field(
+        default=0,
+        ge=0,
+        description="Only so many columns with the largest correlation may be split on; 0 is all.",
     )
     trees: int = Field(default=120, ge=1, le=5000, description="Trees per horizon.")
     leaves: int = Field(default=15, ge=2, le=1024, description="Leaves per tree at most.")
@@ -113,37 +126,151 @@ def fit(
     of one class. Next: export with `models.onnx`, calibrate on the exported graph's own scores.
     """
     refuse(X, labels, settings, feature_names, weights)
-    boosters, initials, rates = [], [], []
-    for h in range(labels.shape[1]):
-        rows = np.flatnonzero(labels[:, h] >= 0)
-        y = labels[rows, h].astype(np.float64)
-        w = np.ones(len(rows)) if weights is None else weights[rows].astype(np.float64)
-        w = w / w.mean()  # so that penalties and least sums mean the same whatever the weights
-        gamma, alpha = _focus(settings)
-        initial = focal.initial_score(y, w, gamma, alpha)
-        params = settings.lightgbm()
-        if settings.objective == "focal":
-            params["objective"] = _focal_objective(settings, y, w)
-        data = lgb.Dataset(
-            X[rows],
-            label=y,
-            weight=w,
-            init_score=np.full(len(rows), initial),
-            feature_name=list(feature_names),
-            params={"verbosity": -1, "num_threads": settings.threads},
-        )
-        boosters.append(lgb.train(params, data, num_boost_round=settings.trees))
-        initials.append(initial)
-        rates.append(float(y.mean()))
+    fitted = [
+        fit_one(settings, X, labels[:, h], weights, feature_names) for h in range(labels.shape[1])
+    ]
     return BoostedModel(
-        tuple(boosters), tuple(initials), tuple(feature_names), tuple(rates), settings
+        tuple(each.booster for each in fitted),
+        tuple(each.initial for each in fitted),
+        tuple(feature_names),
+        tuple(each.base_rate for each in fitted),
+        settings,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Boosted:
+    """One horizon; `foreshock.models.family.Fitted`."""
+
+    booster: lgb.Booster
+    initial: float
+    base_rate: float
+    kind: str = "boosted"
+
+    @property
+    def part(self) -> TreeSum:
+        """Its trees and initial score."""
+        return TreeSum(tuple(flatten(self.booster)), self.initial)
+
+    def raw_score(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Log-odds-like scores (n,), initial score added; not probabilities."""
+        found = self.booster.predict(X, raw_score=True, num_threads=1)
+        return np.asarray(found, np.float64) + self.initial
+
+    def leaves(self, X: NDArray[np.float32]) -> NDArray[np.int64]:
+        """LightGBM's numbers of the leaves (n, T)."""
+        found = self.booster.predict(X, pred_leaf=True, num_threads=1)
+        return np.asarray(found).astype(np.int64).reshape(len(X), -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Binned:
+    """Training rows of one horizon in LightGBM's bins, for any number of fits whose recipes name
+    the same number of `columns`."""
+
+    data: lgb.Dataset
+    bytes: int
+    columns: int = 0
+
+
+def bin_rows(
+    X: NDArray[np.float32],
+    label: NDArray[np.int8],
+    feature_names: Sequence[str],
+    threads: int = 1,
+    columns: int = 0,
+) -> Binned:
+    """Bin the rows (n, k) whose label (n,) is known. A fit on bins is a fit on the rows, to the
+    byte.
+
+    columns   so many of the largest |correlation| are kept, chosen by these rows; 0 is all
+    """
+    known = np.flatnonzero(label >= 0)
+    rows = X[known]
+    if 0 < columns < X.shape[1]:
+        # A column that does not move is never drawn nor split, and keeps its number.
+        rows[:, np.setdiff1d(np.arange(X.shape[1]), strongest(rows, label[known], columns))] = 0.0
+    data = lgb.Dataset(
+        rows,
+        label=label[known].astype(np.float64),
+        feature_name=list(feature_names),
+        params={"verbosity": -1, "num_threads": threads, "feature_pre_filter": False},
+    ).construct()
+    return Binned(data, X.shape[1] * len(known), columns)
+
+
+def fit_one(
+    recipe: BoostedSettings,
+    X: NDArray[np.float32],
+    label: NDArray[np.int8],
+    weights: NDArray[np.float32] | None,
+    feature_names: Sequence[str],
+    binned: Binned | None = None,
+) -> Boosted:
+    """Fit one horizon on vectors (n, k) and labels (n,) in {-1, 0, 1}; as `family.fit_one`."""
+    y, w, _ = refuse_one(recipe, X, label, weights, feature_names)
+    w = balanced(y, w, recipe.class_weight)
+    gamma, alpha = _focus(recipe)
+    initial = focal.initial_score(y, w, gamma, alpha)
+    params = recipe.lightgbm()
+    if recipe.objective == "focal":
+        params["objective"] = _focal_objective(recipe, y, w)
+    shared = binned
+    if shared is None or shared.columns != recipe.columns:
+        shared = bin_rows(X, label, feature_names, recipe.threads, recipe.columns)
+    # What differs between recipes of the same bins is set anew by each.
+    shared.data.set_weight(w)
+    shared.data.set_init_score(np.full(len(y), initial))
+    booster = lgb.train(params, shared.data, num_boost_round=recipe.trees)
+    return Boosted(booster, initial, float(y.mean()))
+
+
+class Limits(Protocol):
+    """How little data refuses a training."""
+
+    @property
+    def min_rows(self) -> int:
+        """Known rows at least."""
+        ...
+
+    @property
+    def min_positives(self) -> int:
+        """Surges, and others, at least."""
+        ...
+
+
+def refuse_one(
+    limits: Limits,
+    X: NDArray[np.float32],
+    label: NDArray[np.int8],
+    weights: NDArray[np.float32] | None,
+    feature_names: Sequence[str],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """(labels, weights of mean 1, row numbers) of the rows of one horizon whose label is known.
+    Raises DatasetError as `refuse`."""
+    refuse(X, label[:, None], limits, feature_names, weights)
+    known = np.flatnonzero(label >= 0).astype(np.int64)
+    y = label[known].astype(np.float64)
+    w = np.ones(len(known)) if weights is None else weights[known].astype(np.float64)
+    # So that penalties and least sums mean the same whatever the weights.
+    return y, w / w.mean(), known
+
+
+def balanced(y: NDArray[np.float64], w: NDArray[np.float64], how: str) -> NDArray[np.float64]:
+    """The weights with both classes weighing the same together, mean 1 kept; as they are where
+    `how` is "none"."""
+    if how == "none":
+        return w
+    positive = float(w[y > 0].sum())
+    scale = np.where(y > 0, w.sum() / 2.0 / positive, w.sum() / 2.0 / (float(w.sum()) - positive))
+    out: NDArray[np.float64] = w * scale
+    return out
 
 
 def refuse(
     X: NDArray[np.float32],
     labels: NDArray[np.int8],
-    settings: BoostedSettings,
+    settings: Limits,
     feature_names: Sequence[str],
     weights: NDArray[np.float32] | None = None,
 ) -> None:

@@ -1,7 +1,8 @@
 """Raw scores to probabilities, as a monotone table of straight pieces that fits inside the graph.
 
-Isotonic regression where enough *independent* events were seen (Zadrozny and Elkan 2002), Platt's
-sigmoid otherwise (Platt 1999, with his smoothed targets). Both end as a table of at most MAX_KNOTS
+Isotonic regression where very many *independent* events were seen (Zadrozny and Elkan 2002), the
+beta map of three parameters where there are some (Kull, Silva Filho, Flach 2017), Platt's sigmoid
+of two otherwise (Platt 1999, with his smoothed targets). All end as a table of at most MAX_KNOTS
 knots with a bounded slope: a steep map would turn the float32 dust of a tree sum into a jump of the
 probability (1e-5 became 4e-5 when it was tried).
 """
@@ -19,6 +20,7 @@ from sklearn.isotonic import isotonic_regression
 from foreshock.errors import DatasetError
 
 MAX_KNOTS: Final = 64
+LEAST_BLOCK: Final = 20
 Floats = NDArray[np.float64]
 
 
@@ -28,9 +30,15 @@ class CalibrationSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     isotonic_clusters: int = Field(
-        default=50,
+        default=1_000,
         ge=2,
-        description="Isotonic regression from this many independent surges on; Platt below.",
+        description="Isotonic regression from this many independent surges on: below, its steps "
+        "follow single events.",
+    )
+    beta_clusters: int = Field(
+        default=100,
+        ge=2,
+        description="Beta calibration from this many independent surges on, Platt's sigmoid below.",
     )
     min_clusters: int = Field(
         default=5,
@@ -52,7 +60,7 @@ class Table:
     """A monotone, piecewise linear map; constant outside its knots.
 
     raw, probability   float32 (m,), 1 ≤ m ≤ MAX_KNOTS, `raw` ascending, `probability` not falling
-    method             "isotonic", "platt" or "flat"
+    method             "isotonic", "beta", "platt" or "flat"
     """
 
     raw: NDArray[np.float32]
@@ -117,6 +125,9 @@ def calibrate(
     if events >= settings.isotonic_clusters:
         knots_x, knots_y = _isotonic(x, y, settings.max_slope)
         method = "isotonic"
+    elif events >= settings.beta_clusters:
+        knots_x, knots_y = _beta(x, y, settings.max_slope)
+        method = "beta"
     else:
         knots_x, knots_y = _platt(x, y, settings.max_slope)
         method = "platt"
@@ -124,7 +135,10 @@ def calibrate(
 
 
 def _isotonic(x: Floats, y: Floats, max_slope: float) -> tuple[Floats, Floats]:
-    """Centred isotonic regression (Oron and Flournoy 2017): a knot in the middle of each block."""
+    """Centred isotonic regression (Oron and Flournoy 2017): a knot in the middle of each block.
+
+    Blocks of fewer than LEAST_BLOCK rows go to the neighbour that is nearer in rate: a lone row at
+    the end would tilt the map all the way to the middle of the block beside it."""
     values, where = np.unique(x, return_inverse=True)
     weight: Floats = np.bincount(where).astype(np.float64)
     mean = np.bincount(where, weights=y) / weight
@@ -133,7 +147,26 @@ def _isotonic(x: Floats, y: Floats, max_slope: float) -> tuple[Floats, Floats]:
     total: Floats = np.bincount(block, weights=weight).astype(np.float64)
     centre = np.bincount(block, weights=weight * values) / total
     rate = np.bincount(block, weights=weight * mean) / total
-    return _merge(centre, rate, total, max_slope)
+    return _merge(*_substantial(centre, rate, total), max_slope)
+
+
+def _substantial(centre: Floats, rate: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
+    x, y, w = list(centre), list(rate), list(weight)
+    while len(x) > 1 and min(w) < LEAST_BLOCK:
+        i = int(np.argmin(w))
+        before = y[i] - y[i - 1] if i else np.inf
+        after = y[i + 1] - y[i] if i + 1 < len(x) else np.inf
+        _pool(x, y, w, i - 1 if before <= after else i)
+    return np.array(x), np.array(y), np.array(w)
+
+
+def _pool(x: list[float], y: list[float], w: list[float], i: int) -> None:
+    """Put blocks i and i + 1 together."""
+    total = w[i] + w[i + 1]
+    x[i] = (w[i] * x[i] + w[i + 1] * x[i + 1]) / total
+    y[i] = (w[i] * y[i] + w[i + 1] * y[i + 1]) / total
+    w[i] = total
+    del x[i + 1], y[i + 1], w[i + 1]
 
 
 def _merge(centre: Floats, rate: Floats, weight: Floats, max_slope: float) -> tuple[Floats, Floats]:
@@ -148,11 +181,7 @@ def _merge(centre: Floats, rate: Floats, weight: Floats, max_slope: float) -> tu
             if len(x) <= MAX_KNOTS:
                 break
             i = int(np.argmin(dy))
-        total = w[i] + w[i + 1]
-        x[i] = (w[i] * x[i] + w[i + 1] * x[i + 1]) / total
-        y[i] = (w[i] * y[i] + w[i + 1] * y[i + 1]) / total
-        w[i] = total
-        del x[i + 1], y[i + 1], w[i + 1]
+        _pool(x, y, w, i)
     return np.array(x), np.array(y)
 
 
@@ -183,6 +212,53 @@ def _platt(x: Floats, y: Floats, max_slope: float) -> tuple[Floats, Floats]:
         offset = _offset(x, slope, float(target.mean()))
     knots = np.linspace(x.min(), x.max(), MAX_KNOTS)
     return knots, _sigmoid(slope * knots + offset)
+
+
+def _beta(x: Floats, y: Floats, max_slope: float) -> tuple[Floats, Floats]:
+    """σ(a·ln s − b·ln(1 − s) + c) of s = σ(z), with a, b ≥ 0, so that it never falls: where a free
+    fit makes one of them negative it is left out, as Kull et al. do. Read off at MAX_KNOTS places,
+    neighbours pooled where it rises too steeply.
+
+    z is the score in deviations from its mean: raw scores of a focal loss or of a weighted sum are
+    no log-odds, and far from 0, or crowded there, both terms would be straight or the same."""
+    centre, scale = x.mean(), x.std()
+    if scale == 0:
+        return x[:1], np.array([y.mean()])
+    rising = _log_sides((x - centre) / scale)
+    use = [0, 1]
+    theta = _logistic_fit(rising, y)
+    if min(theta[:2]) < 0:
+        use = [int(np.argmax(theta[:2]))]
+        theta = _logistic_fit(rising[:, use], y)
+        if theta[0] <= 0:
+            return x[:1], np.array([y.mean()])
+    knots = np.linspace(x.min(), x.max(), MAX_KNOTS)
+    at = _log_sides((knots - centre) / scale)[:, use]
+    level = np.maximum.accumulate(_sigmoid(at @ theta[:-1] + theta[-1]))
+    nearest = np.searchsorted((knots[1:] + knots[:-1]) / 2.0, x)
+    weight: Floats = np.bincount(nearest, minlength=MAX_KNOTS).astype(np.float64) + 1.0
+    return _merge(knots, level, weight, max_slope)
+
+
+def _log_sides(z: Floats) -> Floats:
+    """(n, 2): ln σ(z) and −ln(1 − σ(z)), without the overflow; both rise."""
+    return np.stack([-np.logaddexp(0.0, -z), np.logaddexp(0.0, z)], axis=1)
+
+
+def _logistic_fit(columns: Floats, y: Floats) -> Floats:
+    """Weights of the columns (n, m) and an intercept, by Newton's method with a trace of ridge."""
+    design = np.column_stack([columns, np.ones(len(y))])
+    theta = np.zeros(design.shape[1])
+    theta[-1] = np.log(y.mean() / (1.0 - y.mean()))
+    ridge = 1e-6 * np.eye(len(theta))
+    for _ in range(100):
+        p = _sigmoid(design @ theta)
+        curve = (design * (p * (1.0 - p))[:, None]).T @ design + ridge
+        step = np.clip(np.linalg.solve(curve, design.T @ (y - p) - ridge @ theta), -2.0, 2.0)
+        theta = theta + step
+        if np.abs(step).max() < 1e-10:
+            break
+    return theta
 
 
 def _offset(x: Floats, slope: float, rate: float) -> float:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from foreshock.errors import DatasetError
 from foreshock.features.vector import fingerprint_of
+from foreshock.market.clock import SECOND_NS
 
 # What a manifest must say, and what for.
 MANIFEST_KEYS = (
@@ -34,7 +35,7 @@ class TrainingSet:
     X            float32 (n, k); NaN where a feature was not warm, never infinite
     labels       int8 (n, H): 1 surge, 0 none, -1 censored
     t0_ns        int64 (n,): the boundary
-    t1_ns        int64 (n, H): end of the label's span, never before t0
+    t1_ns        int64 (n, H): end of the label's span, from t0 to t0 plus the horizon
     symbol       int32 (n,): index into `symbols`
     symbols      names
     outcome_bps  float32 (n, H): return from mid to mid over the span, plus is a gain, costs not yet
@@ -123,12 +124,22 @@ class TrainingSet:
         """The same rows ordered by (t0, symbol)."""
         return self.take(np.lexsort((self.symbol, self.t0_ns)).astype(np.int64))
 
-    def check(self) -> TrainingSet:
+    def check(self, known_to_ns: int | None = None) -> TrainingSet:
         """Raises DatasetError, with the reason and the place, on anything that must not be trained
-        on; returns itself."""
+        on; returns itself.
+
+        known_to_ns   where given: the end of what has been recorded. A known label whose span ends
+                      behind it is a label of the future.
+        """
         self._check_manifest()
         self._check_shapes()
         self._check_values()
+        self._check_rows()
+        if known_to_ns is not None:
+            _refuse(
+                (self.labels >= 0) & (self.t1_ns > known_to_ns),
+                f"a label of the future: known, but its span ends behind the data ({known_to_ns})",
+            )
         return self
 
     def _check_manifest(self) -> None:
@@ -177,6 +188,12 @@ class TrainingSet:
         _refuse(~np.isin(self.labels, (-1, 0, 1)), "labels holds something else than -1, 0 and 1")
         _refuse(np.isinf(self.X), "X is infinite")
         _refuse(self.t1_ns < self.t0_ns[:, None], "a label ends before it begins (t1_ns < t0_ns)")
+        # A window is the closed [t0, t0 + h] (foreshock.labels.barriers, 1 and 6).
+        horizon_ns = np.array(self.horizons_s, np.int64) * SECOND_NS
+        _refuse(
+            self.t1_ns - self.t0_ns[:, None] > horizon_ns,
+            "a label of the future: its span ends behind its horizon (t1_ns > t0_ns + horizon)",
+        )
         _refuse(
             (self.symbol < 0) | (self.symbol >= len(self.symbols)),
             f"symbol is no index into the {len(self.symbols)} symbols",
@@ -191,6 +208,9 @@ class TrainingSet:
         if self.weights is not None:
             bad = ~np.isfinite(self.weights) | (self.weights < 0)
             _refuse(bad, "weights is negative or not finite")
+
+    def _check_rows(self) -> None:
+        """No symbol has two rows at one time."""
         order = np.lexsort((self.t0_ns, self.symbol))
         same = (np.diff(self.symbol[order]) == 0) & (np.diff(self.t0_ns[order]) == 0)
         if same.any():

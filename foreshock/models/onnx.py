@@ -1,178 +1,181 @@
-"""One ONNX graph for all horizons, trees to calibration: the model of record.
+"""One ONNX graph for all horizons, parts to calibration: the model of record.
 
-    features [n, k] ─┬─ trees of horizon 1 ─┐
-                     ├─ …                   ├─ raw_score [n, H] ── lookup ── probability [n, H]
-                     └─ trees of horizon H ─┘
+    features [n, k] ─┬─ part of horizon 1 ─┐
+                     ├─ …                  ├─ raw_score [n, H] ── lookup ── probability [n, H]
+                     ├─ part of horizon H ─┘
+                     └─ further parts ─────── further outputs [n, …], not calibrated
 
-The calibration is a lookup, itself a small tree per horizon whose leaves hold (start, value, slope,
-cap) of one straight piece: probability = min(value + slope · (raw − start), cap). Elementwise
-operations only, so that the bits of a score do not depend on the rows beside it (a sum over knots
-would have to be reduced, and how it is reduced may depend on the batch).
+A part is a sum of trees or a weighted sum of columns (foreshock.models.parts), one kind beside the
+other as the horizons have them. The calibration is a lookup, itself a small tree per horizon whose
+leaves hold (start, value, slope, cap) of one straight piece: probability = min(value + slope · (raw
+− start), cap). The bits of a score do not depend on the rows beside it (foreshock.models.nodes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final, cast, overload
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper
 
 from foreshock.errors import ModelError
 from foreshock.models.calibration import Table
+from foreshock.models.nodes import STUMP, ensemble, linear, lookup, regressor, tree_sum
+from foreshock.models.parts import Linear, Part, TreeSum
 from foreshock.models.trees import LEAF, Tree
 
 OPSET: Final = 17
 ML_OPSET: Final = 3
 IR: Final = 8
-PARTS: Final = 4  # start, value, slope, cap
+RAW: Final = "raw_score"
+RESERVED: Final = frozenset({"features", RAW, "probability"})
+
+
+@overload
+def build_graph(
+    parts: Sequence[Part],
+    features: int,
+    tables: Sequence[Table] | None = None,
+    extra: Mapping[str, Sequence[Part]] | None = None,
+) -> bytes: ...
+
+
+@overload
+def build_graph(
+    parts: Sequence[Sequence[Tree]],
+    features: Sequence[float],
+    tables: int,
+    extra: Sequence[Table] | None = None,
+) -> bytes: ...
 
 
 def build_graph(
-    ensembles: Sequence[Sequence[Tree]],
-    initial_scores: Sequence[float],
-    features: int,
-    tables: Sequence[Table] | None = None,
+    parts: Sequence[Part] | Sequence[Sequence[Tree]],
+    features: int | Sequence[float],
+    tables: Sequence[Table] | int | None = None,
+    extra: Mapping[str, Sequence[Part]] | Sequence[Table] | None = None,
 ) -> bytes:
-    """The serialised graph of H ensembles over `features` columns; the same bytes for the same
-    input. Without `tables` it gives `raw_score` alone, to fit the calibration on.
+    """The serialised graph of H `parts` over `features` columns; the same bytes for the same input.
 
-    Raises ModelError where the numbers of ensembles, initial scores and tables differ.
+    tables   H calibrations; without them the graph gives `raw_score` alone, to fit them on
+    extra    further outputs by name, a part a column, as they are: magnitudes, quantiles. They are
+             computed whenever anything is: what is not wanted live goes into a graph of its own
+
+    (ensembles, initial scores, features, tables) is understood too. Raises ModelError where numbers
+    differ, a name is taken, or a part reads columns that there are not.
     """
-    horizons = len(ensembles)
-    if len(initial_scores) != horizons or (tables is not None and len(tables) != horizons):
-        raise ModelError(f"{horizons} ensembles need as many initial scores and tables")
-    raw = [f"raw_{h}" for h in range(horizons)]
-    nodes = [
-        _ensemble(trees, _leaf_values(trees), "features", raw[h], [float(np.float32(initial))])
-        for h, (trees, initial) in enumerate(zip(ensembles, initial_scores, strict=True))
-    ]
-    nodes.append(helper.make_node("Concat", raw, ["raw_score"], name="raw_score", axis=1))
-    outputs = ["raw_score"]
+    if not isinstance(features, int):
+        ensembles = cast("Sequence[Sequence[Tree]]", parts)
+        if len(features) != len(ensembles):
+            raise ModelError(f"{len(ensembles)} ensembles need as many initial scores")
+        sums = zip(ensembles, features, strict=True)
+        given = [TreeSum(tuple(trees), float(initial)) for trees, initial in sums]
+        return _build(given, cast("int", tables), cast("Sequence[Table] | None", extra), {})
+    return _build(
+        cast("Sequence[Part]", parts),
+        features,
+        cast("Sequence[Table] | None", tables),
+        cast("Mapping[str, Sequence[Part]]", extra or {}),
+    )
+
+
+def _build(
+    parts: Sequence[Part],
+    features: int,
+    tables: Sequence[Table] | None,
+    extra: Mapping[str, Sequence[Part]],
+) -> bytes:
+    horizons = len(parts)
+    if not horizons or (tables is not None and len(tables) != horizons):
+        raise ModelError(f"{horizons} parts need as many calibrations, at least one")
+    nodes: list[NodeProto] = []
+    constants: list[TensorProto] = []
+    outputs = {"probability": horizons} if tables is not None else {}
+    outputs[RAW] = horizons
+    for name, mine in extra.items():
+        if name in RESERVED or not name.isidentifier() or not mine:
+            raise ModelError(f"no output can be called {name!r} and have {len(mine)} columns")
+    for name, mine in {RAW: parts, **extra}.items():
+        outputs[name] = len(mine)
+        columns = [column_name(name, h) for h in range(len(mine))]
+        for part, column in zip(mine, columns, strict=True):
+            _check_columns(part, features, column)
+            if isinstance(part, Linear):
+                made, needed = linear(part, column)
+                nodes += made
+                constants += needed
+            else:
+                nodes.append(tree_sum(part, column))
+        nodes.append(helper.make_node("Concat", columns, [name], name=name, axis=1))
     if tables is not None:
-        nodes.extend(_lookup(tables))
-        outputs = ["probability", "raw_score"]
-    return _serialise(nodes, features, {name: horizons for name in outputs})
+        nodes += lookup(tables)
+    return _serialise(nodes, constants, features, outputs)
+
+
+def column_name(output: str, h: int) -> str:
+    """The graph's own name of column h of an output, before the columns are put together."""
+    return f"{output}#{h}"
 
 
 def build_leaf_graph(trees: Sequence[Tree], features: int) -> bytes:
     """A graph over the same nodes that says which leaf each tree chose: `leaf` float32 [n, T], the
-    leaf numbers of LightGBM. For the certificate only."""
-    weights = [
+    trainer's numbers of the leaves. For tests; the certificate uses `leaf_graph_of`."""
+    node = ensemble(trees, _leaf_numbers(trees), "features", "leaf", [0.0] * len(trees))
+    return _serialise([node], [], features, {"leaf": len(trees)})
+
+
+def leaf_graph_of(graph: bytes, output: str, h: int, part: TreeSum) -> bytes:
+    """The leaf graph of one column of a finished graph: that graph's own splits, read back from its
+    bytes, with leaf numbers in place of leaf values.
+
+    part   tells the trainer's number of each leaf
+
+    Raises ModelError where the graph has other leaves there than the part.
+    """
+    model = ModelProto.FromString(graph)
+    named = [node for node in model.graph.node if node.name == column_name(output, h)]
+    if not named or named[0].op_type != "TreeEnsembleRegressor":
+        raise ModelError(f"the graph has no trees at {output} {h}")
+    found = {a.name: helper.get_attribute_value(a) for a in named[0].attribute}
+    splits = {
+        name: [v.decode() if isinstance(v, bytes) else v for v in value]
+        for name, value in found.items()
+        if name.startswith("nodes_")
+    }
+    trees = part.trees or (STUMP,)
+    weights = _leaf_numbers(trees)
+    places = list(zip(found["target_treeids"], found["target_nodeids"], strict=True))
+    if places != [(t, node) for t, node, _, _ in weights]:
+        raise ModelError(f"the graph has other leaves at {output} {h} than the trees it is to hold")
+    node = regressor(splits, weights, "features", "leaf", [0.0] * len(trees))
+    features = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    return _serialise([node], [], features, {"leaf": len(trees)})
+
+
+def _leaf_numbers(trees: Sequence[Tree]) -> list[tuple[int, int, int, float]]:
+    return [
         (t, int(position), t, float(tree.leaf[position]))
         for t, tree in enumerate(trees)
         for position in tree.leaves
     ]
-    node = _ensemble(trees, weights, "features", "leaf", [0.0] * len(trees))
-    return _serialise([node], features, {"leaf": len(trees)})
 
 
-def _leaf_values(trees: Sequence[Tree]) -> list[tuple[int, int, int, float]]:
-    return [
-        (t, int(position), 0, float(np.float32(tree.value[position])))
-        for t, tree in enumerate(trees)
-        for position in tree.leaves
-    ]
+def _check_columns(part: Part, features: int, where: str) -> None:
+    if isinstance(part, Linear):
+        widths = {len(part.centre), len(part.scale), len(part.fill), len(part.weight)}
+        if widths != {features}:
+            raise ModelError(f"{where}: a linear part of {widths} columns among {features}")
+        return
+    used = [tree.feature[tree.splits] for tree in part.trees]
+    highest = int(np.concatenate(used).max(initial=LEAF)) if used else LEAF
+    if highest >= features:
+        raise ModelError(f"{where}: a tree splits column {highest} of {features}")
 
 
-def _ensemble(
-    trees: Sequence[Tree],
-    weights: Sequence[tuple[int, int, int, float]],
-    source: str,
-    output: str,
-    base: list[float],
-) -> NodeProto:
-    """A TreeEnsembleRegressor; weights are (tree, node, target, value) of its leaves."""
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids",
-                              "falsenodeids", "missing_value_tracks_true", "hitrates")
-    }  # fmt: skip
-    for t, tree in enumerate(trees):
-        split = tree.feature != LEAF
-        m = len(split)
-        columns["treeids"] += [t] * m
-        columns["nodeids"] += list(range(m))
-        columns["featureids"] += np.where(split, tree.feature, 0).tolist()
-        columns["modes"] += ["BRANCH_LEQ" if s else "LEAF" for s in split]
-        columns["values"] += tree.threshold.astype(np.float64).tolist()
-        columns["truenodeids"] += np.where(split, tree.left, 0).tolist()
-        columns["falsenodeids"] += np.where(split, tree.right, 0).tolist()
-        columns["missing_value_tracks_true"] += tree.nan_left.astype(int).tolist()
-        columns["hitrates"] += [1.0] * m
-    tree_ids, node_ids, targets, values = (list(c) for c in zip(*weights, strict=True))
-    attributes: dict[str, Any] = {f"nodes_{name}": column for name, column in columns.items()}
-    return helper.make_node(
-        "TreeEnsembleRegressor",
-        [source],
-        [output],
-        name=output,
-        domain="ai.onnx.ml",
-        n_targets=len(base),
-        base_values=base,
-        aggregate_function="SUM",
-        post_transform="NONE",
-        target_treeids=tree_ids,
-        target_nodeids=node_ids,
-        target_ids=targets,
-        target_weights=values,
-        **attributes,
-    )
-
-
-def _lookup(tables: Sequence[Table]) -> list[NodeProto]:
-    """raw_score → probability. Tree h compares column h; target part·H + h is a part of a piece."""
-    horizons = len(tables)
-    trees, weights = [], []
-    for h, table in enumerate(tables):
-        tree = _search_tree(table.raw, h)
-        trees.append(tree)
-        pieces = table.pieces()
-        for position in tree.leaves:
-            for part in range(PARTS):
-                value = float(pieces[int(tree.leaf[position]), part])
-                weights.append((h, int(position), part * horizons + h, value))
-    parts = ["start", "value", "slope", "cap"]
-    pieces_node = _ensemble(trees, weights, "raw_score", "pieces", [0.0] * (PARTS * horizons))
-    return [
-        pieces_node,
-        helper.make_node("Split", ["pieces"], parts, name="parts", axis=1),
-        helper.make_node("Sub", ["raw_score", "start"], ["run"], name="run"),
-        helper.make_node("Mul", ["slope", "run"], ["rise"], name="rise"),
-        helper.make_node("Add", ["value", "rise"], ["height"], name="height"),
-        helper.make_node("Min", ["height", "cap"], ["probability"], name="probability"),
-    ]
-
-
-def _search_tree(knots: NDArray[np.float32], column: int) -> Tree:
-    """A balanced tree whose leaf i is reached by knots[i-1] < x ≤ knots[i]."""
-    rows: list[list[float]] = []
-
-    def grow(low: int, high: int) -> int:
-        at = len(rows)
-        if low == high:
-            rows.append([LEAF, 0.0, LEAF, LEAF, low])
-            return at
-        middle = (low + high) // 2
-        rows.append([column, float(knots[middle]), 0, 0, LEAF])
-        rows[at][2] = grow(low, middle)
-        rows[at][3] = grow(middle + 1, high)
-        return at
-
-    grow(0, len(knots))
-    feature, threshold, left, right, leaf = (np.array(c) for c in zip(*rows, strict=True))
-    return Tree(
-        feature.astype(np.int64),
-        threshold.astype(np.float32),
-        left.astype(np.int64),
-        right.astype(np.int64),
-        np.zeros(len(rows), np.bool_),
-        leaf.astype(np.int64),
-        np.zeros(len(rows)),
-    )
-
-
-def _serialise(nodes: list[NodeProto], features: int, outputs: dict[str, int]) -> bytes:
+def _serialise(
+    nodes: list[NodeProto], constants: list[TensorProto], features: int, outputs: dict[str, int]
+) -> bytes:
     graph = helper.make_graph(
         nodes,
         "foreshock",
@@ -181,6 +184,7 @@ def _serialise(nodes: list[NodeProto], features: int, outputs: dict[str, int]) -
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", width])
             for name, width in outputs.items()
         ],
+        constants,
     )
     model: ModelProto = helper.make_model(
         graph,

@@ -29,8 +29,15 @@ def run_graph(
     session: onnxruntime.InferenceSession, X: NDArray[np.float32], output: str
 ) -> NDArray[np.float32]:
     """One output for vectors (n, k), n ≥ 0. Raises ModelError on another shape or type."""
+    return run_outputs(session, X, [output])[0]
+
+
+def run_outputs(
+    session: onnxruntime.InferenceSession, X: NDArray[np.float32], outputs: list[str]
+) -> list[NDArray[np.float32]]:
+    """Several outputs at the price of one. Raises as `run_graph` does."""
     width = session.get_inputs()[0].shape[1]
     if X.ndim != 2 or X.shape[1] != width or X.dtype != np.float32:
         raise ModelError(f"vectors are {X.dtype} {X.shape}, expected float32 (n, {width})")
-    out: NDArray[np.float32] = session.run([output], {"features": np.ascontiguousarray(X)})[0]
+    out: list[NDArray[np.float32]] = session.run(outputs, {"features": np.ascontiguousarray(X)})
     return out

@@ -37,7 +37,7 @@ class Tree:
     threshold     float32, left where x ≤ threshold
     left, right   int64, children's positions, LEAF at leaves
     nan_left      bool, whether NaN goes left
-    leaf          int64, LightGBM's number of the leaf, LEAF elsewhere
+    leaf          int64, the trainer's number of the leaf, LEAF elsewhere
     value         float64, leaf value, 0 elsewhere
     """
 

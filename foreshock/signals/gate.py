@@ -11,14 +11,17 @@ What is checked, in this order; the first that fails is the reason:
  3 breaker            a breaker did
  4 no_model           no model is loaded, or none of its horizons was approved, or it did not score
  5 model_domain       the model was made for another source, market or tier
- 6 book_resyncing,    the book is not to be trusted: no signal leaves an invalid epoch
+ 6 model_expired      the model is older than its card allows: it must be made anew to speak
+ 7 book_resyncing,    the book is not to be trusted: no signal leaves an invalid epoch
    book_stale         (a model of the bars or the tape asks for none: its prices must be known)
- 7 cold               a feature that the model requires is not warm yet
- 8 no_price           the bill or the barriers cannot be known
- 9 below_probability  no approved horizon reaches its probability threshold
-10 below_utility      of those that do, none reaches the utility threshold
-11 cool_down          the symbol signalled not long ago
+ 8 cold               a feature that the model requires is not warm yet
+ 9 no_price           the bill or the barriers cannot be known
+10 below_probability  no approved horizon reaches its probability threshold
+11 below_utility      of those that do, none reaches the utility threshold
+12 cool_down          the symbol signalled not long ago
    signal             both thresholds are met, on one and the same horizon
+
+A model's age counts from the end of what it was trained on to the boundary that it is asked about.
 
 The expected utility of a horizon is p·far − (1 − p)·near − bill, in bps of notional.
 """
@@ -27,7 +30,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,14 +40,16 @@ from foreshock.costs.total import BILL, COMPONENTS, CostSettings, bill
 from foreshock.errors import ModelError
 from foreshock.market.clock import SECOND_NS
 from foreshock.market.rows import RESYNCING, STATE_NAMES, SYNCED
-from foreshock.models.base import Domain, ModelCard
+from foreshock.models.base import Domain
 from foreshock.signals.policy import PolicyState
+from foreshock.signals.speakers import ClosedBoundary, ModelFacts, Panel, RowsOf
 from foreshock.signals.verdict import Reason, Verdict, verdict_id
 
 __all__ = [
     "ClosedBoundary",
     "GateSettings",
     "ModelFacts",
+    "Panel",
     "Reason",
     "Verdict",
     "judge",
@@ -92,75 +96,12 @@ class GateSettings(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What the gate must know of the model that scored. H horizons, k columns of a vector.
-
-    required   bool (k,): columns that must be warm; None asks for a score that is not NaN only
-    approved   H flags; a horizon without approval never signals
-    """
-
-    version: str
-    horizons_s: tuple[int, ...]
-    thresholds: tuple[float, ...]
-    domain: Domain
-    required: NDArray[np.bool_] | None = None
-    approved: tuple[bool, ...] | None = None
-
-    @classmethod
-    def of(cls, card: ModelCard, required: NDArray[np.bool_] | None = None) -> ModelFacts:
-        """The facts that stand on a model's card. `required` is of the vectors that it reads its
-        columns from (`ModelCard.required_in`); without it vectors are the model's own."""
-        return cls(
-            card.version,
-            card.horizons_s,
-            card.thresholds,
-            card.domain,
-            card.required if required is None else required,
-            card.approved,
-        )
-
-
-class ClosedBoundary(Protocol):
-    """What the gate reads of `foreshock.engine.outcomes.Boundary`, which fits this."""
-
-    @property
-    def boundary_ns(self) -> int:
-        """The boundary."""
-        ...
-
-    @property
-    def warm(self) -> NDArray[np.bool_]:
-        """(n, k)."""
-        ...
-
-    @property
-    def book_state(self) -> NDArray[np.uint8]:
-        """(n,)."""
-        ...
-
-    @property
-    def book_epoch(self) -> NDArray[np.int32]:
-        """(n,)."""
-        ...
-
-    @property
-    def tape_epoch(self) -> NDArray[np.int32]:
-        """(n,)."""
-        ...
-
-    @property
-    def bill_inputs(self) -> NDArray[np.void]:
-        """BILL_INPUT (n,)."""
-        ...
-
-
 def judge(
     *,
     boundary: ClosedBoundary,
     symbols: Sequence[str],
     probabilities: NDArray[np.float32] | None,
-    model: ModelFacts | None,
+    model: ModelFacts | Panel | None,
     session_domain: Domain | Mapping[str, str],
     state: PolicyState,
     settings: GateSettings,
@@ -169,11 +110,16 @@ def judge(
 
     symbols         n names, in the order of the boundary's rows
     probabilities   float32 (n, H), calibrated; NaN rows or None where nothing was scored
+    model           whose scores they are; a Panel where several models spoke, each for its symbols
     session_domain  where the rows come from
     returns         n verdicts in the order of `symbols`, and the state for the next boundary
 
     The caller passes the returned state to the next call, with the same or other symbols. Raises
     ModelError where the scores do not fit the symbols and the model."""
+    if isinstance(model, Panel):
+        return _judge_panel(
+            boundary, symbols, probabilities, model, session_domain, state, settings
+        )
     case = _case(boundary, len(symbols), probabilities, model, session_domain, settings)
     cool_down_ns = round(settings.cool_down_s * SECOND_NS)
     judged, signalled = dict(state.last_judged_ns), dict(state.last_signal_ns)
@@ -197,6 +143,38 @@ def judge(
         if reason is Reason.SIGNAL:
             signalled[symbol] = at_ns
     return verdicts, replace(state, last_judged_ns=judged, last_signal_ns=signalled)
+
+
+def _judge_panel(
+    boundary: ClosedBoundary,
+    symbols: Sequence[str],
+    probabilities: NDArray[np.float32] | None,
+    panel: Panel,
+    session_domain: Domain | Mapping[str, str],
+    state: PolicyState,
+    settings: GateSettings,
+) -> tuple[list[Verdict], PolicyState]:
+    """One model after the other: no symbol's verdict depends on another symbol's."""
+    if panel.speaker.shape != (len(symbols),):
+        raise ModelError(f"a panel for {len(panel.speaker)} symbols, asked for {len(symbols)}")
+    found: dict[int, Verdict] = {}
+    for number in np.unique(panel.speaker).tolist():
+        rows = np.flatnonzero(panel.speaker == number)
+        model = None if number < 0 else panel.models[number]
+        own = None
+        if model is not None and probabilities is not None:
+            own = probabilities[rows][:, : len(model.horizons_s)]
+        verdicts, state = judge(
+            boundary=RowsOf.of(boundary, rows),
+            symbols=[symbols[row] for row in rows.tolist()],
+            probabilities=own,
+            model=model,
+            session_domain=session_domain,
+            state=state,
+            settings=settings,
+        )
+        found.update(zip(rows.tolist(), verdicts, strict=True))
+    return [found[row] for row in range(len(symbols))], state
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +239,7 @@ def _case(
 
 
 def _refused_unscored(case: _Case, i: int) -> tuple[Reason, str] | None:
-    """Checks 4 to 7 on symbol `i`: those that forbid to show a probability at all."""
+    """Checks 4 to 8 on symbol `i`: those that forbid to show a probability at all."""
     model, book = case.model, int(case.boundary.book_state[i])
     if model is None:
         return Reason.NO_MODEL, f"no model for {case.where}"
@@ -270,6 +248,10 @@ def _refused_unscored(case: _Case, i: int) -> tuple[Reason, str] | None:
             Reason.MODEL_DOMAIN,
             f"model {model.version} is of {model.domain}, not of {case.where}",
         )
+    at_ns = case.boundary.boundary_ns
+    if model.is_expired(at_ns):
+        age_h, most_h = (model.age_s(at_ns) or 0.0) / 3_600, model.max_age_s / 3_600
+        return Reason.MODEL_EXPIRED, f"model {model.version} is {age_h:.2f} h old > {most_h:g} h"
     if not case.approved.any():
         return Reason.NO_MODEL, f"no horizon of model {model.version} was approved"
     if book != SYNCED and model.domain.tier == "book":
@@ -287,7 +269,7 @@ def _refused_unscored(case: _Case, i: int) -> tuple[Reason, str] | None:
 
 
 def _weighed(case: _Case, i: int) -> tuple[Reason, str, int]:
-    """Checks 8 to 10 on the scores of symbol `i`; (reason, sentence, column of the horizon)."""
+    """Checks 9 to 11 on the scores of symbol `i`; (reason, sentence, column of the horizon)."""
     assert case.chance is not None
     chance, utility = case.chance[i], case.utility_bps[i]
     if bool(np.isnan(utility).all()):

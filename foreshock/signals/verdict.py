@@ -18,6 +18,7 @@ class Reason(StrEnum):
     BREAKER = "breaker"
     NO_MODEL = "no_model"
     MODEL_DOMAIN = "model_domain"
+    MODEL_EXPIRED = "model_expired"
     BOOK_RESYNCING = "book_resyncing"
     BOOK_STALE = "book_stale"
     COLD = "cold"

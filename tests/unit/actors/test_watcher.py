@@ -90,8 +90,8 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     layout = catalog.layout()
     scorer = Scorer(partial(champion_of, registry), DOMAIN, layout)
 
-    async def score(matrix: Any, fingerprint: str) -> Any:
-        return scorer.score(matrix, fingerprint)
+    async def score(matrix: Any, fingerprint: str, symbols: Any = None) -> Any:
+        return scorer.score(matrix, fingerprint, symbols)
 
     with EmbeddedRedis() as server:
         gate = Gate(score, RedisHot(server.url), None, ServeSettings(), EASY, layout)

@@ -81,7 +81,7 @@ def test_one_recording_of_a_session_can_be_named(made: Path) -> None:
 
 def test_a_difference_exits_with_one_and_is_named(home: Path) -> None:
     kept = json.loads((home / "session" / SESSION_FILE).read_text())
-    kept["gate"]["costs"]["taker_fee_bps"] += 1.0
+    kept["gate"]["costs"]["taker_fee_bps"] = 42.0
     (home / "session" / SESSION_FILE).write_text(json.dumps(kept))
     told = document(home, str(home / "session"), code=1)
     first = told["first_difference"]

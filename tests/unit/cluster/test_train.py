@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from cluster.main import build_app
 from cluster.output import PartMissingError
-from cluster.train import arguments, dataset_for, environment, newest_dataset, report_in
+from cluster.train import arguments, dataset_for, environment, report_in
 from foreshock.errors import ForeshockError
 from foreshock.features import catalog
 from foreshock.settings import Config, load
+from pipelines.dataset_find import newest_dataset
 
 Train = Callable[..., tuple[int, Any]]
 
@@ -90,10 +91,14 @@ def test_the_trainer_sees_the_training_settings_wherever_they_were_set(tmp_path:
         "training.walk_forward.embargo_s": 90,
         "training.walk_forward.mode": "rolling",
         "training.walk_forward.train_share": 1e-05,
+        "training.search.space": {"l2": {"low": 0.5, "high": 2.0, "log": True}},
+        "training.search.groups": {"big": ["BTCUSDT"]},
+        "paths.var_dir": tmp_path,
     }
-    config = _config(tmp_path, mode="live", **given)
+    config = load({"mode": "live", **given}, environment={}).tree
     seen = load(environment=environment(config)).tree
     assert (seen.training, seen.mode) == (config.training, "live")
+    assert seen.paths.under() == tmp_path
 
 
 def test_the_report_is_the_last_json_line() -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from foreshock.costs.total import BILL, COMPONENTS, CostSettings, bill
-from foreshock.engine.outcomes import BILL_INPUT, DEPTH_BPS
+from foreshock.engine.outcomes import BILL_INPUT
+from foreshock.market.instruments import MARKETS
+from foreshock.market.walk import LADDER_NOTIONALS
 
+WALK = [0.0, 0.1, 0.3, 0.8, 2.0, 5.0, 9.0, math.nan, math.nan]
 GOOD = {
     "bid": 99.0,
     "ask": 101.0,
@@ -22,10 +27,15 @@ GOOD = {
     "volatility_1s": 1e-4,
     "volume_60s": 100_000.0,
     "funding_rate": 0.0004,
+    "funding_in_s": 100.0,
+    "mid_move_100ms_bps": 0.2,
+    "mid_move_1s_bps": 0.9,
+    "ask_walk_bps": WALK,
+    "bid_walk_bps": [0.5 * w for w in WALK],
 }
 
 
-def inputs(*changes: dict[str, float]) -> np.ndarray:
+def inputs(*changes: dict[str, object]) -> np.ndarray:
     out = np.zeros(len(changes), dtype=BILL_INPUT)
     for i, change in enumerate(changes):
         for name, value in {**GOOD, **change}.items():
@@ -33,71 +43,92 @@ def inputs(*changes: dict[str, float]) -> np.ndarray:
     return out
 
 
-def slow_bill(row: dict[str, float], settings: CostSettings, horizon_s: float) -> dict[str, float]:
+def slow_walk(notional: float, walk: list[float], law: float) -> float:
+    """Mean slippage, piece by piece."""
+    points = [(0.0, 0.0)]
+    points += [(q, w) for q, w in zip(LADDER_NOTIONALS, walk, strict=True) if w == w]
+    marginal = 0.0
+    for (q0, w0), (q1, w1) in pairwise(points):
+        if notional <= q1:
+            return w0 + (w1 - w0) * (notional - q0) / (q1 - q0)
+        marginal = (q1 * w1 - q0 * w0) / (q1 - q0)
+    held, w = points[-1]
+    return (held * w + max(marginal, law) * (notional - held)) / notional
+
+
+def slow_bill(row: dict, settings: CostSettings, horizon_s: float) -> dict[str, float]:
     """One symbol, by hand."""
     mid = (row["bid"] + row["ask"]) / 2
-    law = (
-        settings.impact_coefficient
-        * row["volatility_1s"]
-        * math.sqrt(60)
-        * math.sqrt(settings.notional / row["volume_60s"])
-    )
-    sides = [
-        max(law * 1e4, settings.notional / row[side] * settings.depth_bps / 2)
-        for side in ("ask_notional", "bid_notional")
-    ]
+    taken = (1 - settings.maker_share) * settings.notional
+    sigma = row["volatility_1s"] * math.sqrt(60) * 1e4
+    law = settings.impact_coefficient * sigma * math.sqrt(taken / row["volume_60s"])
+    walks = (slow_walk(taken, list(row[side]), law) for side in ("ask_walk_bps", "bid_walk_bps"))
+    payments, due = 0, row["funding_in_s"]
+    while due <= horizon_s:
+        payments, due = payments + 1, due + settings.funding_interval_h * 3600
+    slope = math.log10(max(row["mid_move_1s_bps"] / row["mid_move_100ms_bps"], 1.0))
+    makers, takers = settings.maker_share, 1 - settings.maker_share
+    kept = makers * settings.maker_capture
     out = {
-        "fees_bps": settings.taker_fee_bps + settings.taker_fee_bps,
-        "spread_bps": (row["ask"] - row["bid"]) / mid * 1e4,
-        "impact_bps": sum(sides),
-        "funding_bps": max(row["funding_rate"], 0)
-        * horizon_s
-        / (settings.funding_interval_h * 3600)
-        * 1e4,
-        "latency_bps": 2
-        * row["volatility_1s"]
-        * math.sqrt(settings.latency_ms / 1e3)
-        / math.sqrt(2 * math.pi)
-        * 1e4,
+        "fees_bps": 2 * (makers * settings.fees.maker_bps + takers * settings.fees.taker_bps),
+        "spread_bps": (takers - kept) * (row["ask"] - row["bid"]) / mid * 1e4,
+        "impact_bps": takers * sum(walks),
+        "funding_bps": payments * max(row["funding_rate"], 0) * 1e4,
+        "latency_bps": takers * row["mid_move_100ms_bps"] * (settings.latency_ms / 100) ** slope,
     }
     out["total_bps"] = sum(out.values())
+    out["capacity"] = settings.max_volume_share * row["volume_60s"]
     return out
 
 
+@settings(deadline=None)
 @given(
     bid=st.floats(1e-6, 1e5),
     spread=st.floats(0, 0.05),
-    bid_notional=st.floats(1.0, 1e8),
-    ask_notional=st.floats(1.0, 1e8),
+    steps=st.lists(st.floats(0, 5), min_size=9, max_size=9),
+    held=st.integers(0, 9),
     volatility=st.floats(0, 0.01),
-    volume=st.floats(1.0, 1e9),
+    volume=st.floats(1e8, 1e9),
     rate=st.floats(-0.01, 0.01),
-    horizon_s=st.sampled_from([1, 60, 900]),
+    due_s=st.floats(0.001, 30_000),
+    moves=st.tuples(st.floats(1e-3, 5), st.floats(1e-3, 5)),
+    horizon_s=st.sampled_from([1, 60, 900, 90_000]),
+    notional=st.floats(50, 3e6),
+    makers=st.floats(0, 0.99),
+    capture=st.floats(-2, 1),
+    latency_ms=st.floats(1, 1_000),
 )
 def test_the_bill_is_what_the_plain_twin_says(
-    bid, spread, bid_notional, ask_notional, volatility, volume, rate, horizon_s
-):
+    bid, spread, steps, held, volatility, volume, rate, due_s, moves, horizon_s, notional, makers,
+    capture, latency_ms,
+):  # fmt: skip
+    walk = [w if k < held else math.nan for k, w in enumerate(np.cumsum(steps).tolist())]
     row = {
+        **GOOD,
         "bid": bid,
         "ask": bid * (1 + spread),
-        "bid_notional": bid_notional,
-        "ask_notional": ask_notional,
+        "ask_walk_bps": walk,
         "volatility_1s": volatility,
         "volume_60s": volume,
         "funding_rate": rate,
+        "funding_in_s": due_s,
+        "mid_move_100ms_bps": moves[0],
+        "mid_move_1s_bps": moves[1],
     }
-    settings = CostSettings()
-    fast = bill(inputs(row), settings, horizon_s)[0]
-    slow = slow_bill(row, settings, horizon_s)
+    chosen = CostSettings(
+        notional=notional, maker_share=makers, maker_capture=capture, latency_ms=latency_ms
+    )
+    fast = bill(inputs(row), chosen, horizon_s)[0]
+    slow = slow_bill(row, chosen, horizon_s)
     for name in BILL.names:
-        assert fast[name] == pytest.approx(slow[name], rel=1e-9, abs=1e-12)
+        assert fast[name] == pytest.approx(slow[name], rel=1e-9, abs=1e-9), name
 
 
 def test_several_horizons_differ_in_funding_alone():
     several = bill(inputs({}, {}), CostSettings(), (60, 900))
     assert several.shape == (2, 2)
-    assert (several["funding_bps"][:, 1] == 15 * several["funding_bps"][:, 0]).all()
-    for name in ("fees_bps", "spread_bps", "impact_bps", "latency_bps"):
+    assert several["funding_bps"].tolist() == [[0.0, 4.0]] * 2
+    for name in ("fees_bps", "spread_bps", "impact_bps", "latency_bps", "capacity"):
         assert (several[name][:, 0] == several[name][:, 1]).all()
     assert (bill(inputs({}, {}), CostSettings(), 900.0) == several[:, 1]).all()
 
@@ -108,10 +139,12 @@ def test_several_horizons_differ_in_funding_alone():
         {"bid": 0.0},
         {"bid": math.nan},
         {"bid": 102.0},
-        {"volatility_1s": math.nan},
         {"volume_60s": 0.0},
+        {"volume_60s": 3_999.0},
         {"ask_notional": 0.0},
         {"bid_notional": 0.0},
+        {"volatility_1s": math.nan, "mid_move_100ms_bps": math.nan, "mid_move_1s_bps": math.nan},
+        {"volatility_1s": math.nan, "ask_walk_bps": math.nan},
     ],
 )
 def test_what_cannot_be_known_makes_the_total_unknown_for_that_symbol_alone(unknown):
@@ -120,34 +153,55 @@ def test_what_cannot_be_known_makes_the_total_unknown_for_that_symbol_alone(unkn
     assert np.isnan(total[1])
 
 
-def test_an_unknown_funding_rate_is_assumed_refused_or_of_no_matter():
-    row = inputs({"funding_rate": math.nan})
-    assert bill(row, CostSettings(), 8 * 3600)["funding_bps"][0] == pytest.approx(1.0)
-    refusing = CostSettings(funding_rate_when_unknown=None)
-    assert np.isnan(bill(row, refusing, 60)["total_bps"][0])
-    spot = CostSettings.for_market("binance-spot", funding_rate_when_unknown=None)
-    assert bill(row, spot, 60)["funding_bps"][0] == 0.0
+def test_more_than_a_share_of_the_last_minutes_volume_has_no_bill_and_says_how_much_would():
+    row = inputs({"volume_60s": 8_000.0})
+    assert bill(row, CostSettings(notional=2_000.0), 60)["total_bps"][0] > 0
+    refused = bill(row, CostSettings(notional=2_000.1), 60)[0]
+    assert refused["capacity"] == 2_000.0
+    assert np.isnan(refused["impact_bps"]) and np.isnan(refused["total_bps"])
+    assert bill(row, CostSettings(notional=4e3, max_volume_share=0.5), 60)["total_bps"][0] > 0
 
 
-def test_negative_funding_is_not_counted_as_income():
-    assert bill(inputs({"funding_rate": -0.01}), CostSettings(), 900)["funding_bps"][0] == 0.0
+def test_without_a_book_the_laws_price_impact_and_latency():
+    row = inputs(
+        {
+            "ask_notional": math.inf, "bid_notional": math.inf, "ask_walk_bps": math.nan,
+            "bid_walk_bps": math.nan, "mid_move_100ms_bps": math.nan, "mid_move_1s_bps": math.nan,
+        }
+    )  # fmt: skip
+    got = bill(row, CostSettings(), 60)[0]
+    assert got["impact_bps"] == pytest.approx(2 * math.sqrt(60) * math.sqrt(1e3 / 1e5))
+    assert got["latency_bps"] == pytest.approx(2 * math.sqrt(0.1) / math.sqrt(2 * math.pi))
+
+
+def test_a_maker_alone_pays_his_fee_and_funding_and_nothing_else():
+    makers = CostSettings(maker_share=1.0)
+    row = bill(inputs({}), makers, 900)[0]
+    assert row["fees_bps"] == 4.0 and row["funding_bps"] == 4.0
+    assert row["spread_bps"] == row["impact_bps"] == row["latency_bps"] == 0.0
+    caught = CostSettings(maker_share=1.0, maker_capture=1.0)
+    assert bill(inputs({}), caught, 60)["spread_bps"][0] == pytest.approx(-200.0)
 
 
 @given(
     field=st.sampled_from(["taker_fee_bps", "notional", "impact_coefficient", "latency_ms"]),
-    factor=st.floats(1.0, 100.0),
+    factor=st.floats(1.0, 20.0),
 )
 def test_a_dearer_setting_never_makes_the_bill_smaller(field, factor):
-    base = CostSettings()
+    base = CostSettings(taker_fee_bps=5.0)
     dearer = base.model_copy(update={field: getattr(base, field) * factor})
     row = inputs({})
-    assert bill(row, dearer, 60)["total_bps"][0] >= bill(row, base, 60)["total_bps"][0]
+    before, after = (bill(row, each, 60)["total_bps"][0] for each in (base, dearer))
+    assert after >= before - 1e-12
 
 
 def test_the_version_changes_with_any_setting_and_only_then():
     base = CostSettings()
-    assert base.version == CostSettings(taker_fee_bps=5.0).version
-    changes = {"funding_rate_when_unknown": None}
+    assert base.version == CostSettings(latency_ms=100.0).version
+    changes = {
+        "funding_rate_when_unknown": None, "fee_market": "binance-spot", "fee_tier": "vip1",
+        "pays_in_bnb": True, "maker_share": 0.5, "maker_capture": 0.5,
+    }  # fmt: skip
     changes |= {name: 3.25 for name in CostSettings.model_fields if name not in changes}
     versions = {CostSettings(**{name: value}).version for name, value in changes.items()}
     assert len(versions | {base.version}) == len(CostSettings.model_fields) + 1
@@ -158,13 +212,16 @@ def test_the_total_is_the_sum_of_its_components():
     assert row["total_bps"] == pytest.approx(sum(row[name] for name in COMPONENTS), rel=1e-12)
 
 
-def test_the_ladder_is_summed_as_far_as_the_engine_does_it():
-    assert CostSettings().depth_bps == DEPTH_BPS
+def test_every_market_has_a_table_to_be_charged_by():
+    assert set(get_args(CostSettings.model_fields["fee_market"].annotation)) == set(MARKETS)
 
 
 def test_settings_are_frozen_explained_and_refuse_the_unknown():
     with pytest.raises(ValidationError):
         CostSettings(taker_fee=1.0)
+    for unknown in ({"fee_tier": "vip10"}, {"fee_market": "binance_spot"}):
+        with pytest.raises(ValidationError):
+            CostSettings(**unknown)
     with pytest.raises(ValidationError):
         CostSettings().notional = 5.0
     assert all(field.description for field in CostSettings.model_fields.values())

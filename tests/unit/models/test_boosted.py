@@ -47,6 +47,19 @@ def test_scores_rank_surges_and_hold_the_initial_score(objective: str) -> None:
     assert model.base_rates[0] == pytest.approx(surge[known].mean())
 
 
+def test_focal_loss_without_focus_grows_the_trees_of_log_loss() -> None:
+    """Half the loss, so half the gradients and Hessians: the same leaves where no penalty says in
+    what unit they are. (LightGBM draws other rows where the loss is not its own.)"""
+    data = given()
+    bare = SETTINGS.model_copy(update={"l2": 0.0, "row_share": 1.0, "feature_share": 1.0})
+    usual = fit(**data, settings=bare)
+    focal = fit(**data, settings=bare.model_copy(update={"objective": "focal", "focal_gamma": 0.0}))
+    assert focal.initial_scores == pytest.approx(usual.initial_scores)
+    np.testing.assert_allclose(
+        focal.raw_score(data["X"]), usual.raw_score(data["X"]), rtol=1e-12, atol=1e-12
+    )
+
+
 def test_equal_weights_of_any_size_change_nothing() -> None:
     data = given()
     plain = fit(**data, settings=SETTINGS).raw_score(data["X"])

@@ -26,12 +26,58 @@ def fitted(seed: int, n: int, events: int, slope: float = 1.0, **changes: float)
     return calibrate(raw, label, np.arange(n, dtype=np.int64) % events, chosen)
 
 
-@pytest.mark.parametrize(("events", "method"), [(49, "platt"), (50, "isotonic")])
+@pytest.mark.parametrize(
+    ("events", "method"), [(19, "platt"), (20, "beta"), (49, "beta"), (50, "isotonic")]
+)
 def test_the_number_of_independent_surges_chooses_the_method(events: int, method: str) -> None:
-    assert fitted(1, 4000, events).method == method
+    chosen = {"beta_clusters": 20, "isotonic_clusters": 50}
+    assert fitted(1, 4000, events, **chosen).method == method
 
 
-@pytest.mark.parametrize("events", [10, 1000])
+def test_isotonic_is_for_a_thousand_independent_surges() -> None:
+    assert SETTINGS.isotonic_clusters == 1_000
+
+
+@pytest.mark.parametrize("shift, scale", [(-7.0, 0.1), (0.0, 0.05), (-4.0, 3.0), (0.0, 50.0)])
+@pytest.mark.parametrize("events", [50, 200, 2_000])
+def test_the_unit_of_the_score_does_not_matter(shift: float, scale: float, events: int) -> None:
+    random = np.random.default_rng(7)
+    z = random.standard_normal(100_000)
+    truth = 1 / (1 + np.exp(-(0.8 * z - 3.5)))
+    label = (random.random(len(z)) < truth).astype(np.int8)
+    raw = (shift + scale * z).astype(np.float32)
+    limits = CalibrationSettings(max_slope=100.0)
+    table = calibrate(raw, label, np.arange(len(z), dtype=np.int64) % events, limits)
+    assert np.abs(table.apply(raw) - truth).mean() < 0.1 * truth.mean()
+
+
+def test_beta_bends_where_platt_cannot() -> None:
+    random = np.random.default_rng(4)
+    raw = random.normal(-1.0, 2.0, 60_000)
+    truth = 0.05 + 0.3 / (1 + np.exp(-raw))  # neither end is ever sure
+    label = (random.random(len(raw)) < truth).astype(np.int8)
+    x = raw.astype(np.float32)
+    cluster = np.arange(len(raw), dtype=np.int64) % 150
+    errors = {
+        method: float(np.abs(table.apply(x) - truth).mean())
+        for method, table in (
+            ("beta", calibrate(x, label, cluster, SETTINGS)),
+            ("platt", calibrate(x, label, cluster % 50, SETTINGS)),
+        )
+    }
+    assert errors["beta"] < errors["platt"] < 0.05
+
+
+def test_a_score_that_says_the_opposite_is_flat() -> None:
+    raw, label = sample(3, 5_000)
+    for events in (10, 200, 5_000):
+        cluster = np.arange(5_000, dtype=np.int64) % events
+        table = calibrate(-raw, label, cluster, SETTINGS)
+        p = table.apply(-raw)
+        assert np.quantile(p, 0.99) - np.quantile(p, 0.01) < 0.02
+
+
+@pytest.mark.parametrize("events", [10, 200, 5000])
 @pytest.mark.parametrize("slope", [0.3, 1.0, 20.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_every_table_is_short_monotone_clipped_and_not_steep(
@@ -46,7 +92,7 @@ def test_every_table_is_short_monotone_clipped_and_not_steep(
     assert table.slope <= SETTINGS.max_slope * 1.001
 
 
-@pytest.mark.parametrize("events", [10, 1000])
+@pytest.mark.parametrize("events", [10, 200, 40_000])
 def test_probabilities_come_out_as_they_are(events: int) -> None:
     table = fitted(5, 40_000, events)
     raw, _ = sample(6, 5000)

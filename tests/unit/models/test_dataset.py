@@ -11,7 +11,7 @@ import pytest
 
 from foreshock.errors import DatasetError
 from foreshock.models.dataset import MANIFEST_KEYS, TrainingSet
-from tests.reference.training import make_set
+from tests.reference.training import SECOND, make_set
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def test_a_good_set_passes_and_is_returned(data: TrainingSet) -> None:
         ("X", lambda a: a.astype(np.float64), "expected float32"),
         ("X", lambda a: a[:, :-1], r"\(60, 5\)"),
         ("t1_ns", put(5, 1, 0), r"ends before it begins .* first at \(5, 1\)"),
+        ("t1_ns", lambda a: a + 11 * SECOND, r"of the future: its span ends behind its horizon"),
         ("symbol", put(2, 9), "symbol is no index"),
         ("symbol", put(1, 0), "AAAUSDT has two rows at t0_ns"),
         ("outcome_bps", put(0, 0, np.nan), "outcome_bps of a known label"),
@@ -63,6 +64,17 @@ def test_a_spoilt_array_is_refused_with_the_place(
 ) -> None:
     with pytest.raises(DatasetError, match=reason):
         changed(data, name, change).check()
+
+
+def test_labels_known_before_their_spans_end_are_refused(data: TrainingSet) -> None:
+    known = data.labels >= 0
+    end_ns = int(data.t1_ns[known].max())
+    assert data.check(end_ns) is data
+    row, horizon = (int(i) for i in np.argwhere(known & (data.t1_ns == end_ns))[0])
+    with pytest.raises(DatasetError, match=rf"of the future: known, .* at \({row}, {horizon}\)"):
+        data.check(end_ns - 1)
+    # A censored label's span may end behind the data: that is why it is censored.
+    assert (data.t1_ns[~known] > end_ns).any()
 
 
 def test_weights_below_zero_are_refused(data: TrainingSet) -> None:

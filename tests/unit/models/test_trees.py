@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreshock.errors import ModelError
-from foreshock.models.certificate import corners, special_values
+from foreshock.models.probes import corners
 from foreshock.models.trees import LEAF, ZERO, Tree, flatten, threshold_float32
 from tests.reference import trees as naive
 
@@ -52,12 +52,6 @@ def test_flat_trees_lightgbm_and_its_dump_choose_the_same_leaves(exported: Any) 
             ours = [walk(trees[t], row) for row in X]
             assert ours == theirs[:, t].tolist()
             assert ours == [naive.leaf(dump[t]["tree_structure"], row) for row in X.tolist()]
-
-
-def test_special_values_hold_both_signs_of_zero() -> None:
-    values = special_values()
-    assert len(values) == 14
-    assert np.signbit(values[values == 0]).tolist() == [False, True]
 
 
 def test_a_tree_that_never_splits_is_one_leaf() -> None:

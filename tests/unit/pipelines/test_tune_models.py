@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from foreshock.models.artifact import load
+from foreshock.models.boosted import BoostedSettings
+from foreshock.settings import load as load_settings
 from foreshock.stores.registry import CHAMPION, DirectoryRegistry
+from foreshock.validation.search import SearchSettings
+from foreshock.validation.walk_forward import WalkForwardSettings, final_fold
 from pipelines.datasets import write_dataset
-from pipelines.tune_models import main
+from pipelines.training import TrainingSettings
+from pipelines.tune_models import main, tune
 from tests.reference.training import make_set
+
+# The data last minutes, so that a return is of seconds.
+SMALL = {
+    "FEATURES": '["*"]',
+    "CERTIFICATE_ROWS": "20000",
+    "RULE__PERIOD_S": "10",
+    "RULE__COOL_DOWN_S": "0",
+    "PLOTS": "false",
+}
 
 
 @pytest.fixture(autouse=True)
 def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No `.env` or environment of the machine has a say."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FORESHOCK__TRAINING__FEATURES", '["*"]')
+    # Without its MLflow, whose database takes seconds to make.
+    monkeypatch.setattr(
+        "pipelines.tune_models.open_registry", lambda root, _: DirectoryRegistry(root)
+    )
+    for key, text in SMALL.items():
+        monkeypatch.setenv(f"FORESHOCK__TRAINING__{key}", text)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -83,7 +104,89 @@ def test_a_refusal_is_exit_code_1_with_its_name(
     assert shown.err.startswith("DatasetError: ")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--dataset", "a", "--out", "b", "--trials", "0"]])
+def test_the_sweep_sees_nothing_of_what_the_judge_keeps(tmp_path: Path) -> None:
+    data = make_set()
+    settings = TrainingSettings(walk=WalkForwardSettings(folds=2), certificate_rows=20_000)
+    last = final_fold(data.t0_ns, data.end_ns, settings.walk)
+    X, labels, far = data.X.copy(), data.labels.copy(), data.far_bps.copy()
+    X[last.test], labels[last.test], far[last.test] = 3.0, 1 - labels[last.test] % 2, 1.0
+    labels[last.test[::2]] = 0
+    outcome = np.nan_to_num(data.outcome_bps)
+    poisoned = replace(data, X=X, labels=labels, far_bps=far, outcome_bps=outcome)
+    reports = [
+        tune(
+            made, tmp_path / str(number), settings=settings, base=BoostedSettings(trees=8),
+            trials=4, seed=1, use_ray=False,
+            search=SearchSettings(scopes=("pooled", "group", "symbol"), batch=2),
+        )
+        for number, made in enumerate((data, poisoned))
+    ]  # fmt: skip
+    for key in ("scopes", "winners", "chosen", "counted_trials"):
+        assert reports[0][key] == reports[1][key]
+    assert reports[0]["metrics"] != reports[1]["metrics"]
+
+
+def test_scopes_compete_and_each_winner_is_shipped_with_all_trials_counted(tmp_path: Path) -> None:
+    # The pooled model cannot tell the symbols apart; in one of them the edge is turned around.
+    data = make_set(steps=4000)
+    X = data.X.copy()
+    X[data.symbol == 2] = -X[data.symbol == 2]
+    registry = DirectoryRegistry(tmp_path / "models")
+    report = tune(
+        replace(data, X=X), tmp_path / "model",
+        settings=TrainingSettings(walk=WalkForwardSettings(folds=2), certificate_rows=20_000),
+        base=BoostedSettings(trees=20, leaves=7), trials=2, seed=1, use_ray=False,
+        registry=registry, search=SearchSettings(scopes=("pooled", "symbol"), batch=2),
+    )  # fmt: skip
+    assert [told["scope"] for told in report["scopes"]] == [
+        "pooled", "symbol:AAAUSDT", "symbol:BBBUSDT", "symbol:CCCUSDT"
+    ]  # fmt: skip
+    assert report["winners"]["CCCUSDT"] == "symbol:CCCUSDT"
+    shipped = {model["scope"]: model for model in report["models"]}
+    assert {"pooled", "symbol:CCCUSDT"} <= set(shipped)
+    single = shipped["symbol:CCCUSDT"]
+    assert single["name"] == f"{shipped['pooled']['name']}@CCCUSDT"
+    place = registry.find(single["name"], single["version"])
+    assert place is not None
+    card = load(place).card
+    assert report["counted_trials"] == 8  # all that compete for any symbol of the pooled model
+    assert card.trials == single["counted_trials"] == 4  # and for this one symbol
+    last = final_fold(data.t0_ns, data.end_ns, WalkForwardSettings(folds=2))
+    begin, _ = card.spans_ns["test"]
+    assert begin == int(data.t0_ns[last.test].min())  # judged where the pooled one is
+    assert single["metrics"]["10"]["rows"] < shipped["pooled"]["metrics"]["10"]["rows"] / 2
+
+
+def test_the_newest_dataset_is_taken_and_the_model_kept_where_models_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, report = run(capsys, "--trials", "1")
+    assert (code, report["error"]) == (1, "DatasetError")
+    assert f"lies below {tmp_path / 'var' / 'datasets'}" in report["message"]
+    data = make_set()
+    tree = load_settings().tree
+    manifest = {**data.manifest, "label_fingerprint": tree.label_settings().fingerprint}
+    monkeypatch.setenv("FORESHOCK__TRAINING__FEATURES", '["feature_*"]')  # none of the catalogue's
+    write_dataset(tmp_path / "var" / "datasets" / "own", replace(data, manifest=manifest))
+    code, report = run(capsys, "--trials", "1")
+    assert code == 0
+    made = Path(report["artifact"])
+    assert made.parent == tmp_path / "var" / "artifacts" and made.name.startswith("own-")
+    registry = DirectoryRegistry(tmp_path / "var" / "models")
+    assert registry.versions(report["name"]) == [report["version"]]
+
+
+def test_a_plan_reads_no_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dataset(tmp_path / "set", make_set())
+    for file in (tmp_path / "set").rglob("*.parquet"):
+        file.unlink()
+    code, plan = run(capsys, "--dataset", "set", "--plan", "--symbols", "400")
+    assert (code, plan["symbols"], plan["fits"]) == (0, 400, True)
+    assert main(["--dataset", "set", "--plan"]) == 0
+    assert "fits in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--dataset"], ["--dataset", "a", "--trials", "0"]])
 def test_wrong_use_is_exit_code_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)

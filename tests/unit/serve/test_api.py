@@ -61,8 +61,8 @@ class Site:
         self._reads += 1.0
         return self._reads
 
-    async def score(self, matrix: Any, fingerprint: str) -> Scores:
-        return self.scorer.score(matrix, fingerprint)
+    async def score(self, matrix: Any, fingerprint: str, symbols: Any = None) -> Scores:
+        return self.scorer.score(matrix, fingerprint, symbols)
 
     def tell(self, symbols: tuple[str, ...], at_s: int = 0, **more: Any) -> None:
         given = more.pop("boundary", None) or boundary(len(symbols), at_s, **more)
@@ -247,7 +247,7 @@ def test_vectors_of_another_layout_are_refused(site: Site) -> None:
 
 
 def test_a_scorer_that_is_away_is_503(site: Site, hot: RedisHot) -> None:
-    async def score(matrix: Any, fingerprint: str) -> Scores:
+    async def score(matrix: Any, fingerprint: str, symbols: Any = None) -> Scores:
         raise ConnectionError
 
     client = Client(create_api(site.board, score=score))

@@ -60,10 +60,10 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 def gate_of(
     scorer: Scorer | None, hot: RedisHot, outbox: Outbox | None = None, **more: Any
 ) -> Gate:
-    async def score(matrix: Any, fingerprint: str) -> Scores:
+    async def score(matrix: Any, fingerprint: str, symbols: Any = None) -> Scores:
         if scorer is None:
             raise ConnectionError("nobody there")
-        return scorer.score(matrix, fingerprint)
+        return scorer.score(matrix, fingerprint, symbols)
 
     settings = ServeSettings(**more)
     return Gate(score, hot, outbox, settings, EASY, LAYOUT)
@@ -207,10 +207,10 @@ def test_a_dead_scorer_makes_refusals_and_no_exception(hot: RedisHot) -> None:
 def test_a_scorer_that_dies_later_makes_refusals_too(scorer: Scorer, hot: RedisHot) -> None:
     alive = True
 
-    async def score(matrix: Any, fingerprint: str) -> Scores:
+    async def score(matrix: Any, fingerprint: str, symbols: Any = None) -> Scores:
         if not alive:
             await asyncio.Event().wait()
-        return scorer.score(matrix, fingerprint)
+        return scorer.score(matrix, fingerprint, symbols)
 
     gate = Gate(score, hot, None, ServeSettings(score_budget_ms=20), EASY, LAYOUT)
     assert tell(gate)["probabilities"]

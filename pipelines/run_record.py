@@ -1,0 +1,52 @@
+"""What a training leaves in the registry beside its model: parameters, figures, folds, trials,
+plots and a page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from foreshock.models.base import ModelCard
+from foreshock.models.dataset import TrainingSet
+from foreshock.models.session import open_session, run_graph
+from foreshock.stores.registry_runs import Run
+from foreshock.validation.rule import RuleSettings
+from foreshock.validation.walk_forward import Fold
+from pipelines.evidence import HorizonEvidence, RunEvidence, TrialEvidence
+from pipelines.report import run_of
+from pipelines.suggest import Trial
+from pipelines.sweep import ScopeResult
+
+
+def run_record(
+    card: ModelCard, graph: bytes, own: TrainingSet, fold: Fold, found: Sequence[ScopeResult],
+    chosen: Trial, rule: RuleSettings, name: str, span_ns: tuple[int, int], *, plots: bool,
+) -> Run:  # fmt: skip
+    """The record of one scope's model.
+
+    own, fold   the scope's rows, in order of time, and its part of the judge's fold
+    found       the scopes whose trials competed with it
+    name        it is registered under; span_ns: when the training began and ended, by the clock
+    """
+    p = np.full((len(own), len(own.horizons_s)), np.nan)
+    p[fold.test] = run_graph(open_session(graph), own.X[fold.test], "probability")
+    horizons = tuple(
+        HorizonEvidence.of(own, fold.test, h, p[:, h], card.thresholds[h])
+        for h in range(len(own.horizons_s))
+    )
+    trials = tuple(
+        TrialEvidence(
+            number=trial.number,
+            kind=str(getattr(trial.recipe, "kind", "boosted")),
+            scope=result.scope.name,
+            cells=tuple(asdict(cell) for cell in trial.all_cells),
+            chosen=trial is chosen,
+            reason=trial.reason,
+        )
+        for result in found
+        for trial in result.trials
+    )
+    told = RunEvidence(card.model_dump(mode="json"), own.symbols, horizons, trials, rule=rule)
+    return run_of(told, *span_ns, registered_as=name, manifest=own.manifest, plots=plots)
