@@ -177,8 +177,8 @@ def too_short(data_dir: Path, work: Path) -> str:
     return (
         "## Raw sessions, USD-M\n\n"
         f"Book and tape of {len(sessions.symbols)} pairs, {len(sessions):,} rows of "
-        f"{len(np.unique(sessions.t0_ns)) / 60:.0f} minutes. {said}. Minutes of book say nothing of days: no model of the book tier "
-        "can be judged from what is recorded here."
+        f"{len(np.unique(sessions.t0_ns)) / 60:.0f} minutes. {said}. Minutes of book say "
+        "nothing of days: no model of the book tier can be judged from what is recorded here."
     )
 
 
