@@ -43,10 +43,3 @@ def dataset_or_refuse(tree: Config) -> Path:
             "has it (paths.var_dir)"
         )
     return found
-
-
-def with_descriptors(
-    features: tuple[str, ...], patterns: tuple[str, ...], names: list[str]
-) -> tuple[str, ...]:
-    """`features`, and those of the descriptors `patterns` that a dataset of columns `names` has."""
-    return (*features, *(p for p in patterns if any(fnmatchcase(name, p) for name in names)))

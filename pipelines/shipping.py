@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from foreshock.models.artifact import save
 from foreshock.models.base import Domain
 from foreshock.models.dataset import TrainingSet
-from foreshock.stores.registry import CHAMPION, Registry
+from foreshock.stores.registry import Registry
 from foreshock.stores.trials import TrialStore
 from foreshock.validation.drift import write_reference
 from foreshock.validation.search import POOLED
@@ -103,6 +103,8 @@ def tried_for(result: ScopeResult, final: Final, alias: str) -> Tried:
     before: list[LedgerTrial] = []
     if final.ledger is not None:
         before = recorded(final.ledger, alias)
+        if len(now) == 1 and now[0].recipe in {trial.recipe for trial in before}:
+            now = (replace(now[0], frozen=True),)  # a refit: nothing was chosen
         record(final.ledger, now)
     return Tried(now, tuple(result.trials[result.chosen].all_cells), tuple(before))
 
@@ -127,7 +129,7 @@ def ship(result: ScopeResult, trial: Trial, final: Final, out: Path) -> dict[str
         if card.version not in registry.versions(name):
             registry.register(name, card.version, out)
             if card.promoted:
-                registry.point(name, CHAMPION, card.version)
+                registry.promote(name, card.version, "training", card.reason)
         registry.log_run(
             run_record(
                 card, shipped.graph, own, fold, final.rivals(result), trial, final.settings.rule,

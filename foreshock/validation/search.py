@@ -112,11 +112,6 @@ class SearchSettings(BaseModel):
         description="Features that tell how liquid a symbol is, the first that the dataset has; "
         "where it has none, a smaller bill tells it.",
     )
-    descriptors: tuple[str, ...] = Field(
-        default=("volume_rank", "spread_bps", "realised_volatility_*"),
-        description="Features that tell a pooled model which sort of symbol it looks at, beside "
-        "`training.features`; those of them that the dataset has.",
-    )
 
     def rungs(self, folds: int) -> list[tuple[int, ...]]:
         """The folds of each stage, between which a batch is halved: `first_folds`, then as many as

@@ -14,10 +14,13 @@ from foreshock.models.artifact import load
 from foreshock.models.boosted import BoostedSettings
 from foreshock.settings import load as load_settings
 from foreshock.stores.registry import CHAMPION, DirectoryRegistry
+from foreshock.stores.trials import TrialStore
+from foreshock.validation.rule import RuleSettings
 from foreshock.validation.search import SearchSettings
 from foreshock.validation.walk_forward import WalkForwardSettings, final_fold
 from pipelines.datasets import write_dataset
 from pipelines.training import TrainingSettings
+from pipelines.tried import recorded
 from pipelines.tune_models import main, tune
 from tests.reference.training import make_set
 
@@ -191,3 +194,28 @@ def test_wrong_use_is_exit_code_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
+
+
+def test_a_refit_of_a_frozen_recipe_counts_once(tmp_path: Path) -> None:
+    data = make_set()
+    settings = TrainingSettings(
+        walk=WalkForwardSettings(folds=2, embargo_s=5),
+        rule=RuleSettings(period_s=10, cool_down_s=0),
+        certificate_rows=2_000,
+    )
+    ledger = TrialStore(tmp_path / "trials.jsonl")
+    counted = []
+    for number in range(3):  # of later and later rows
+        later = data.take(np.flatnonzero(data.t0_ns >= np.quantile(data.t0_ns, 0.02 * number)))
+        report = tune(
+            later, tmp_path / f"m{number}", settings=settings, base=BoostedSettings(trees=10),
+            trials=1, seed=3, use_ray=False, ledger=ledger,
+        )  # fmt: skip
+        counted.append(report["counted_trials"])
+    assert counted == [1, 1, 1]
+    assert [trial.frozen for trial in recorded(ledger)] == [False, True, True]
+    other = tune(
+        data, tmp_path / "other", settings=settings, base=BoostedSettings(trees=11),
+        trials=1, seed=3, use_ray=False, ledger=ledger,
+    )  # fmt: skip
+    assert other["counted_trials"] == 2
