@@ -148,6 +148,8 @@ def _above(
     ece = measures.expected_calibration_error(y[above], q[above]) if count else math.nan
     return {
         "precision": precision,
+        "recall": float(above[y == 1].mean()) if (y == 1).any() else math.nan,
+        "accuracy": float((above == (y == 1)).mean()),
         "rows_above_threshold": count,
         "calibration_error_above": ece,
         "rows_spoken": int(spoken.sum()),
