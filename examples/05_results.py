@@ -118,8 +118,7 @@ def judged_table(card: ModelCard) -> str:
     for horizon_s in card.horizons_s:
         for name, metrics in models:
             if "refused" in metrics:
-                lines.append([f"{horizon_s} s, {name}", f"refused: {metrics['refused']}"])
-                continue
+                continue  # told below the table
             m = metrics[str(horizon_s)]
             lines.append([
                 f"{horizon_s} s, {name}", number(m["base_rate"], ".2%"),
@@ -135,7 +134,32 @@ def judged_table(card: ModelCard) -> str:
         "precision of the top 1 %", "calibration slope", "ECE", "trades",
         "net bps a trade [lower bound]",
     )  # fmt: skip
-    return table(head, [line + [""] * (len(head) - len(line)) for line in lines])
+    missing = "\n".join(
+        f"- baseline {name}: {metrics['refused']}"
+        for name, metrics in models
+        if "refused" in metrics
+    )
+    return table(head, lines) + (f"\n\n{missing}" if missing else "")
+
+
+def summary(card: ModelCard) -> str:
+    """What the judge's part says, in a sentence a horizon: a claim only where a bound allows it."""
+    lines = []
+    for horizon_s in card.horizons_s:
+        m = card.metrics[str(horizon_s)]
+        lower = m["brier_skill_lower"]
+        skill = (
+            "tells surges better than their base rate, with confidence"
+            if lower is not None and lower > 0
+            else "cannot be said to tell surges better than their base rate"
+        )
+        money = f"the rule took {m['trades']} trades"
+        if m["trades"]:
+            bound = m["utility_bps_lower"]
+            sure = "with" if bound is not None and bound > 0 else "without"
+            money += f", {m['utility_bps']:+.1f} bps each after costs, {sure} confidence"
+        lines.append(f"- {horizon_s} s: the {card.kind} model {skill}; {money}.")
+    return "\n".join(lines)
 
 
 def decisions(card: ModelCard) -> str:
@@ -156,7 +180,8 @@ def told_month(month: Month, data: TrainingSet, report: dict[str, Any], card: Mo
         f"{len(data.symbols)} pairs, {len(data):,} rows of {len(data.feature_names)} columns, "
         f"{days} days from {month.first}, {report['folds']} folds of the sweep, "
         f"{report['counted_trials']} trials counted, bill {card.cost_version}. Verdict: "
-        f"**{card.verdict}**. {card.reason}",
+        f"**{card.verdict}**.",
+        summary(card),
         "### Trials", trials_table(report),
         "### The chosen recipe, fold by fold", folds_table(card),
         "### On the judge's part, seen once", judged_table(card),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from foreshock.models.artifact import save
+from foreshock.models.artifact import load_card, save
 from foreshock.models.base import Domain
 from foreshock.models.dataset import TrainingSet
 from foreshock.stores.registry import Registry
@@ -126,7 +126,10 @@ def ship(result: ScopeResult, trial: Trial, final: Final, out: Path) -> dict[str
     if registry is not None:
         # A refit on unchanged data is the same graph: the judgement that it was registered with
         # stands, since every later one counts more trials.
-        if card.version not in registry.versions(name):
+        before = registry.find(name, card.version)
+        if before is not None:
+            card = load_card(before)
+        else:
             registry.register(name, card.version, out)
             if card.promoted:
                 registry.promote(name, card.version, "training", card.reason)

@@ -93,6 +93,12 @@ class Shipped:
     certificate: dict[str, Any]
 
 
+def version_of(graph: bytes, settings: TrainingSettings) -> str:
+    """Semantic version; the build part is a digest of the graph and of how it was judged: the same
+    graph judged by another rule is another version, with a verdict of its own."""
+    return f"{settings.version}+{graph_digest(graph + settings.model_dump_json().encode())}"
+
+
 def evaluate(
     params: BaseModel, data: TrainingSet, folds: Sequence[Fold], settings: TrainingSettings
 ) -> list[Cell]:
@@ -150,7 +156,7 @@ def fit_final(
     approved = tuple(decision.promoted for decision in decisions)
     card = ModelCard(
         name=name,
-        version=f"{settings.version}+{graph_digest(made.graph)}",
+        version=version_of(made.graph, settings),
         domain=domain,
         horizons_s=data.horizons_s,
         feature_names=data.feature_names,

@@ -111,7 +111,7 @@ def load_card(path: Path) -> ModelCard:
 
 
 def graph_digest(graph: bytes) -> str:
-    """The first 8 hex digits of the graph's SHA-256, the build part of a version."""
+    """The first 8 hex digits of the SHA-256, for the build part of a version."""
     return hashlib.sha256(graph).hexdigest()[:8]
 
 

@@ -47,7 +47,9 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="Family of the model in the registry: one per domain.")
-    version: str = Field(description="Semantic version; its build part is the graph's digest.")
+    version: str = Field(
+        description="Semantic version; its build part is a digest of the graph and of how it was judged."
+    )
     domain: Domain = Field(description="Where the model may speak.")
     horizons_s: tuple[int, ...] = Field(description="H horizons, ascending, seconds.")
     feature_names: tuple[str, ...] = Field(description="k columns of a vector, in order.")
