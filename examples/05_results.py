@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def known_columns(data: TrainingSet) -> TrainingSet:
 
 
 def trained(data: TrainingSet, work: Path, name: str, preset: str) -> dict[str, Any]:
-    """Sweep, ship and judge; the report of `pipelines.tune_models.tune`."""
+    """Sweep, ship and judge; the report of `pipelines.tune_models.tune`. The sweep goes on where
+    it was left, the model is made anew."""
+    shutil.rmtree(work / f"model-{name}", ignore_errors=True)
     return tune(
         data,
         work / f"model-{name}",

@@ -3,7 +3,7 @@ plots and a page for people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -23,18 +23,22 @@ from pipelines.sweep import ScopeResult
 def run_record(
     card: ModelCard, graph: bytes, own: TrainingSet, fold: Fold, found: Sequence[ScopeResult],
     chosen: Trial, rule: RuleSettings, name: str, span_ns: tuple[int, int], *, plots: bool,
+    importance: Mapping[int, Mapping[str, float]],
 ) -> Run:  # fmt: skip
     """The record of one scope's model.
 
     own, fold   the scope's rows, in order of time, and its part of the judge's fold
     found       the scopes whose trials competed with it
     name        it is registered under; span_ns: when the training began and ended, by the clock
+    importance  by horizon in seconds, share by feature
     """
     p = np.full((len(own), len(own.horizons_s)), np.nan)
     p[fold.test] = run_graph(open_session(graph), own.X[fold.test], "probability")
     horizons = tuple(
-        HorizonEvidence.of(own, fold.test, h, p[:, h], card.thresholds[h])
-        for h in range(len(own.horizons_s))
+        HorizonEvidence.of(
+            own, fold.test, h, p[:, h], card.thresholds[h], importance=importance.get(horizon_s)
+        )
+        for h, horizon_s in enumerate(own.horizons_s)
     )
     trials = tuple(
         TrialEvidence(

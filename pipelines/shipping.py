@@ -137,6 +137,7 @@ def ship(result: ScopeResult, trial: Trial, final: Final, out: Path) -> dict[str
             run_record(
                 card, shipped.graph, own, fold, final.rivals(result), trial, final.settings.rule,
                 name, (final.began_ns, time.time_ns()), plots=final.plots,
+                importance=shipped.importance,
             )
         )  # fmt: skip
     return {

@@ -20,7 +20,7 @@ from foreshock.models.base import Domain, ModelCard
 from foreshock.models.calibration import CalibrationSettings, Table, calibrate
 from foreshock.models.certificate import certify
 from foreshock.models.dataset import TrainingSet
-from foreshock.models.family import fit_one, recipe_of
+from foreshock.models.family import fit_one, importance_of, recipe_of
 from foreshock.models.onnx import build_graph
 from foreshock.models.session import open_session, run_graph
 from foreshock.validation.promotion import PromotionSettings, judge
@@ -86,11 +86,15 @@ class TrainingSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """The final model, ready to be saved with `foreshock.models.artifact.save`."""
+    """The final model, ready to be saved with `foreshock.models.artifact.save`.
+
+    importance   by horizon in seconds, share by feature
+    """
 
     graph: bytes
     card: ModelCard
     certificate: dict[str, Any]
+    importance: dict[int, dict[str, float]]
 
 
 def version_of(graph: bytes, settings: TrainingSettings) -> str:
@@ -200,7 +204,8 @@ def fit_final(
         data_manifest=dict(data.manifest),
         baselines=_baselines(params, data, fold, settings),
     )
-    return Shipped(made.graph, card, made.certificate)
+    importance = dict(zip(data.horizons_s, made.importance, strict=True))
+    return Shipped(made.graph, card, made.certificate, importance)
 
 
 def alias_of(domain: str, scope: str) -> str:
@@ -218,6 +223,7 @@ class _Made:
     base_rates: tuple[float, ...]
     kind: str
     certificate: dict[str, Any]
+    importance: tuple[dict[str, float], ...]
 
 
 def _make(
@@ -252,7 +258,8 @@ def _make(
             rows_least=settings.certificate_rows, thresholds=thresholds,
         )  # fmt: skip
     rates = tuple(each.base_rate for each in fitted)
-    return _Made(graph, tuple(tables), thresholds, rates, fitted[0].kind, certificate)
+    leans = tuple(importance_of(each, names) for each in fitted)
+    return _Made(graph, tuple(tables), thresholds, rates, fitted[0].kind, certificate, leans)
 
 
 def _calibrate(

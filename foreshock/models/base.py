@@ -48,7 +48,7 @@ class ModelCard(BaseModel):
 
     name: str = Field(description="Family of the model in the registry: one per domain.")
     version: str = Field(
-        description="Semantic version; its build part is a digest of the graph and of how it was judged."
+        description="Semantic version; its build part is a digest of graph and way of judging."
     )
     domain: Domain = Field(description="Where the model may speak.")
     horizons_s: tuple[int, ...] = Field(description="H horizons, ascending, seconds.")

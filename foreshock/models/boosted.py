@@ -157,6 +157,11 @@ class Boosted:
         found = self.booster.predict(X, raw_score=True, num_threads=1)
         return np.asarray(found, np.float64) + self.initial
 
+    def importance(self, feature_names: Sequence[str]) -> dict[str, float]:
+        """Gain of the splits by feature."""
+        gains = self.booster.feature_importance("gain")
+        return dict(zip(self.booster.feature_name(), gains.tolist(), strict=True))
+
     def leaves(self, X: NDArray[np.float32]) -> NDArray[np.int64]:
         """LightGBM's numbers of the leaves (n, T)."""
         found = self.booster.predict(X, pred_leaf=True, num_threads=1)

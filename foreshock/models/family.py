@@ -140,3 +140,12 @@ def fit_one(
     if kind not in FAMILIES:
         raise DatasetError(f"no model is fitted by a {type(recipe).__name__}")
     return FAMILIES[kind].fit(recipe, X, label, weights, feature_names, binned)
+
+
+def importance_of(fitted: Fitted, feature_names: Sequence[str]) -> dict[str, float]:
+    """What a fitted model leans on: shares by feature that add up to 1, features without any left
+    out. Gains of splits for trees, sizes of weights for a sum; empty where it tells none."""
+    told = getattr(fitted, "importance", None)
+    sizes: Mapping[str, float] = told(feature_names) if told is not None else {}
+    total = sum(sizes.values())
+    return {name: size / total for name, size in sizes.items() if size > 0.0} if total > 0 else {}

@@ -156,6 +156,11 @@ class XGBoosted:
         )
         return np.asarray(found, np.float64)
 
+    def importance(self, feature_names: Sequence[str]) -> dict[str, float]:
+        """Gain of the splits by feature."""
+        found = self.booster.get_score(importance_type="total_gain")
+        return {name: float(found.get(name, 0.0)) for name in feature_names}  # type: ignore[arg-type]
+
     def leaves(self, X: Rows) -> NDArray[np.int64]:
         """XGBoost's numbers of the leaves (n, T). It takes no infinite number into a matrix: the
         largest finite ones stand in, which every split but one at them sends the same way."""

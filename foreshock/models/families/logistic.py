@@ -71,6 +71,10 @@ class LinearFit:
         out: Floats = part.intercept + (clipped * part.weight[used].astype(np.float64)).sum(axis=1)
         return out
 
+    def importance(self, feature_names: Sequence[str]) -> dict[str, float]:
+        """Size of each column's weight."""
+        return dict(zip(feature_names, np.abs(self.part.weight).tolist(), strict=True))
+
     def leaves(self, X: Rows) -> None:
         """There are none."""
         return None

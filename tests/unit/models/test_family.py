@@ -15,7 +15,7 @@ from foreshock.models.calibration import CalibrationSettings, calibrate
 from foreshock.models.certificate import certify
 from foreshock.models.families.logistic import LogisticSettings
 from foreshock.models.families.order_flow import OrderFlowSettings
-from foreshock.models.family import FAMILIES, fit_one, recipe_of
+from foreshock.models.family import FAMILIES, fit_one, importance_of, recipe_of
 from foreshock.models.magnitude import MagnitudeSettings, fit_magnitude
 from foreshock.models.onnx import build_graph
 from foreshock.models.parts import Linear, TreeSum
@@ -257,3 +257,12 @@ def test_a_magnitude_that_cannot_be_learned_is_refused() -> None:
         fit_magnitude(MagnitudeSettings(), X, np.full(800, np.nan, np.float32), NAMES)
     with pytest.raises(DatasetError, match="nothing to regress"):
         fit_magnitude(MagnitudeSettings(), X, np.ones(800, np.float32), NAMES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_model_leans_on_is_what_the_truth_is_made_of(kind: str) -> None:
+    X, y, _ = material()
+    shares = importance_of(fit_one(recipe(kind), X, y, None, NAMES), NAMES)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert max(shares, key=lambda name: shares[name]) == "flow_imbalance_60s"
+    assert "constant" not in shares
