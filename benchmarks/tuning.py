@@ -3,14 +3,14 @@
     python -m benchmarks.tuning [--quick] [--json]
 
 Symbols × 5 folds × 20 trials, one horizon, pruning off, every fit about half a second or more, on
-two cores. A bare fit is `lightgbm.Dataset` and `lightgbm.train` on a fold's training rows, one
-thread, one after the other; of them an even sample is timed and scaled up. joblib (loky) makes
-the same bare fits in two processes. The sweep makes them too, and calibrates, fixes a threshold,
-tests and keeps a journal beside; its workers are started within its time, its Ray is not. The
-trials of a fold share its binned rows, so that it may spend less than bare fits do.
+two cores. The sweep comes first; its workers are started within its time, its Ray is not. Then
+joblib (loky) makes the same fits bare, in two processes: `lightgbm.Dataset` and `lightgbm.train`
+on a fold's training rows with the recipe that the sweep drew, one thread. The CPU time of these is
+what both are measured by; an even sample of them, made one after the other with the second core
+idle, shows how much of it the two cost each other. The sweep calibrates, fixes a threshold, tests
+and keeps a journal beside; the trials of a fold share its binned rows, so that it saves some too.
 
-Wall time means something on a quiet machine only. So each ratio is told a second time with what
-*other* programs burnt meanwhile taken off wall × cores; cores that stood idle still count.
+Wall time means something on a quiet machine only: what the whole machine burnt stands beside it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
-from cluster.processes import descendants
 from foreshock.models.boosted import BoostedSettings
 from foreshock.models.dataset import TrainingSet
 from foreshock.validation.search import Range, SearchSettings
 from foreshock.validation.walk_forward import Fold, WalkForwardSettings, walk_forward
 from pipelines.run_journal import journal
-from pipelines.sweep import Job, plan_sweep, ray_session
+from pipelines.sweep import Job, ScopeResult, plan_sweep, ray_session
 from pipelines.training import TrainingSettings
 
 CORES = 2
@@ -92,100 +91,64 @@ def bare(X: Any, y: Any, params: dict[str, Any]) -> float:
     return time.process_time() - started
 
 
-def recipes(seed: int) -> list[dict[str, Any]]:
-    """What bare fits are made with: drawn from the space, as the search begins."""
-    random = np.random.default_rng(seed)
-    return [
-        BASE.model_copy(
-            update={
-                "learning_rate": float(np.exp(random.uniform(np.log(0.02), np.log(0.15)))),
-                "l2": float(np.exp(random.uniform(np.log(0.1), np.log(10)))),
-                "min_leaf_rows": int(np.exp(random.uniform(np.log(20), np.log(100)))),
-            }
-        ).lightgbm()
-        for _ in range(TRIALS)
-    ]
-
-
-def parts(data: TrainingSet, folds: list[Fold]) -> list[tuple[Any, Any]]:
-    """(X, y) of each symbol's training part of each fold."""
+def parts(data: TrainingSet, folds: list[Fold]) -> list[tuple[str, Any, Any]]:
+    """(symbol, X, y) of each symbol's training part of each fold."""
     out = []
     for number in range(len(data.symbols)):
         for fold in folds:
             rows = fold.train[data.symbol[fold.train] == number]
-            out.append((data.X[rows], data.labels[rows, 0].astype(np.float64)))
+            y = data.labels[rows, 0].astype(np.float64)
+            out.append((data.symbols[number], data.X[rows], y))
     return out
 
 
-def by_bare_fits(work: list[tuple[Any, Any]]) -> tuple[float, float]:
-    """(CPU seconds of all bare fits, from a sample; least CPU seconds of one)."""
-    drawn = recipes(1)
-    fits = [(place, trial) for place in range(len(work)) for trial in range(TRIALS)]
-    seconds = [bare(*work[place], drawn[trial]) for place, trial in fits[::SAMPLED]]
+Fit = tuple[Any, Any, dict[str, Any]]  # X, y, LightGBM's parameters
+
+
+def by_bare_fits(fits: list[Fit]) -> tuple[float, float]:
+    """(CPU seconds of all of them, from a sample; least CPU seconds of one)."""
+    seconds = [bare(*fit) for fit in fits[::SAMPLED]]
     return statistics.mean(seconds) * len(fits), min(seconds)
 
 
 class Spent:
-    """Wall seconds of a block; CPU seconds of this process and all below it, and of everybody
-    else. On Linux; elsewhere nobody else is known of."""
+    """Wall seconds of a block, and CPU seconds of the whole machine within it."""
 
     def __enter__(self) -> Spent:
-        self._wall, self._own, self._all = time.perf_counter(), _own_cpu_s(), _all_cpu_s()
+        self._wall, self._cpu = time.perf_counter(), _machine_cpu_s()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.wall = time.perf_counter() - self._wall
-        self.own = _own_cpu_s() - self._own
-        self.others = max(0.0, _all_cpu_s() - self._all - self.own)
-
-    @property
-    def core_s(self) -> float:
-        """Wall × cores."""
-        return self.wall * CORES
-
-    @property
-    def core_s_ours(self) -> float:
-        """Wall × cores of the machine, less what others burnt; all idle cores are charged to us."""
-        return self.wall * (os.cpu_count() or CORES) - self.others
+        self.machine_cpu = _machine_cpu_s() - self._cpu
 
     def figures(self) -> Figures:
         """For the table."""
-        return {"wall s": self.wall, "own CPU s": self.own, "others' CPU s": self.others}
+        return {"wall s": self.wall, "the machine's CPU s": self.machine_cpu}
 
 
-def _own_cpu_s() -> float:
-    """CPU seconds of this process and its descendants, ended ones that were waited for included."""
-    total = 0.0
-    for pid in [os.getpid(), *descendants()]:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        total += sum(map(int, fields[11:15])) / TICKS
-    return total
-
-
-def _all_cpu_s() -> float:
-    """CPU seconds of everybody: all states but idle and waiting for disks."""
+def _machine_cpu_s() -> float:
+    """CPU seconds of everybody since it was started; NaN where there is no /proc."""
     try:
         fields = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]))
     except OSError:
-        return _own_cpu_s()
-    return (sum(fields) - fields[3] - fields[4]) / TICKS
+        return float("nan")
+    return (sum(fields) - fields[3] - fields[4]) / TICKS  # idle, waiting for disks
 
 
-def by_joblib(work: list[tuple[Any, Any]]) -> Spent:
-    """All bare fits in two processes of joblib."""
+def by_joblib(fits: list[Fit]) -> tuple[Spent, float]:
+    """All bare fits in two processes of joblib; their CPU seconds."""
     from joblib import Parallel, delayed
 
-    drawn = recipes(1)
     with Spent() as spent:
-        Parallel(n_jobs=CORES)(delayed(bare)(X, y, params) for X, y in work for params in drawn)
-    return spent
+        seconds = Parallel(n_jobs=CORES)(delayed(bare)(*fit) for fit in fits)
+    return spent, sum(seconds)
 
 
-def by_sweep(data: TrainingSet, folds: list[Fold], place: Path) -> tuple[Spent, float]:
-    """(the sweep on Ray, seconds until Ray was up)."""
+def by_sweep(
+    data: TrainingSet, folds: list[Fold], place: Path
+) -> tuple[Spent, float, list[ScopeResult]]:
+    """(the sweep on Ray, seconds until Ray was up, what it tried)."""
     started = time.perf_counter()
     with ray_session(num_cpus=CORES):
         up = time.perf_counter() - started
@@ -199,7 +162,7 @@ def by_sweep(data: TrainingSet, folds: list[Fold], place: Path) -> tuple[Spent, 
             settings = TrainingSettings(walk=WALK)
             found = sweep_on_ray(sweep, Job.of(data, folds, list(sweep.scopes.values()), settings))
     assert all(t.state == "complete" for result in found for t in result.trials)
-    return spent, up
+    return spent, up, found
 
 
 def main() -> None:
@@ -209,28 +172,35 @@ def main() -> None:
     symbols = 4 if given.quick else 32
     data = made(symbols)
     folds = walk_forward(data.t0_ns, data.end_ns, WALK)
-    work = parts(data, folds)
-    fits = len(work) * TRIALS
-    say(f"{symbols} symbols × {len(folds)} folds × {TRIALS} trials = {fits} fits")
-    cpu, least = by_bare_fits(work)
-    say(f"bare: {cpu:.1f} CPU s, {cpu / fits:.3f} s a fit, at least {least:.3f}")
+    count = symbols * len(folds) * TRIALS
+    say(f"{symbols} symbols × {len(folds)} folds × {TRIALS} trials = {count} fits")
     with tempfile.TemporaryDirectory(prefix="foreshock-bench-") as place:
-        ours, up = by_sweep(data, folds, Path(place))
+        ours, up, found = by_sweep(data, folds, Path(place))
     say(f"sweep: {ours.wall:.1f} s, Ray was up after {up:.1f}")
-    peer = by_joblib(work)
-    say(f"joblib: {peer.wall:.1f} s")
-    again, _ = by_bare_fits(work[:: max(1, len(work) // 10)])
-    cpu = (cpu + again * len(work) / len(work[:: max(1, len(work) // 10)])) / 2
-    count = float(fits)
+    tried = {result.scope.name: [trial.recipe for trial in result.trials] for result in found}
+    fits = [
+        (X, y, recipe.lightgbm())
+        for symbol, X, y in parts(data, folds)
+        for recipe in tried[f"symbol:{symbol}"]
+    ]
+    assert len(fits) == count
+    peer, cpu = by_joblib(fits)
+    say(f"joblib: {peer.wall:.1f} s, {cpu:.1f} CPU s of fits")
+    alone, least = by_bare_fits(fits)
+    say(f"one at a time: {alone:.1f} CPU s, {alone / count:.3f} s a fit, at least {least:.3f}")
     results: dict[str, Figures] = {
-        "bare fits": {"fits": count, "own CPU s": cpu, "s a fit": cpu / fits, "least s": least},
-        "foreshock sweep": {"fits": count, **ours.figures()},
-        "joblib": {"fits": count, **peer.figures()},
+        "foreshock sweep": {"fits": float(count), **ours.figures()},
+        "joblib": {"fits": float(count), **peer.figures(), "CPU s of the fits": cpu},
+        "bare fits, one at a time": {
+            "fits": float(count),
+            "CPU s of the fits": alone,
+            "least s": least,
+        },
     }
     ratios = {}
     for name, spent in (("sweep", ours), ("joblib", peer)):
-        ratios[f"{name}: wall × cores / CPU of bare fits"] = spent.core_s / cpu
-        ratios[f"{name}: the same, less what other programs burnt"] = spent.core_s_ours / cpu
+        ratios[f"{name}: wall × cores / CPU of the same bare fits"] = spent.wall * CORES / cpu
+        ratios[f"{name}: the same, by fits made one at a time"] = spent.wall * CORES / alone
     ratios["sweep / joblib, wall"] = ours.wall / peer.wall
     title = f"Sweep: {symbols} symbols × {len(folds)} folds × {TRIALS} trials on {CORES} cores"
     finish("tuning", given, results, ratios, title)

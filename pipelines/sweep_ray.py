@@ -1,9 +1,12 @@
-"""The sweep on Ray Tune: one `Tuner.fit`, whose searcher hands out packs of work.
+"""The sweep on Ray Tune: as many long Tune trials as there are workers, each a lane of packs.
 
-A pack is some units of one fold of one scope: a Tune trial of its own costs some hundredth of a
-second, a fresh actor seconds, so actors are reused and a pack is made to last PACK_S. What the
-searcher has nothing to hand out for (a batch is not whole) it answers with None. How units are
-packed and who runs them changes no result: `pipelines.sweep.Sweep` decides only on whole stages.
+A pack is some units of one fold of one scope, made to last PACK_S. A lane asks the desk for its
+next pack, does it, and reports it to Tune; Tune's searcher, in the process that drives the sweep,
+takes the report and hands out more. A lane has a pack ahead, so that it never waits for the driver.
+Packs as Tune trials of their own were tried first: whenever two ended together Tune gave up one of
+the two reused actors and started another, seconds of imports each time, that was given up in turn.
+How units are packed and who runs them changes no result: `pipelines.sweep.Sweep` decides only on
+whole stages.
 
 The data lie in the object store once; each worker maps them, and keeps what the trials of a fold
 share. A unit whose worker dies is tried again, alone, and is a failed trial when it dies again.
@@ -16,7 +19,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import Any, Final
@@ -26,10 +29,12 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from foreshock.errors import ConfigError, DatasetError
+from pipelines.desk import Desk
 from pipelines.run_journal import cell_of
 from pipelines.sweep import Job, Outcome, ScopeResult, Sweep, Unit, Worker, results
 
-PACK_S: Final = 3.0
+PACK_S: Final = 2.0
+AHEAD: Final = 1  # packs that wait for a lane beside the one it is at
 ATTEMPTS: Final = 2
 FIRST_PACK: Final = 2  # units, before it is known how long one lasts
 
@@ -60,18 +65,19 @@ def sweep_on_ray(sweep: Sweep, job: Job, *, max_concurrent: int = 0) -> list[Sco
     if most < 1:
         raise ConfigError(f"a fit takes {cpus_per_worker} threads, there are {cores.get('CPU')}")
     workers = min(max_concurrent or most, most)
-    # By default Tune keeps one trial of a searcher pending: an actor that is free again takes it
-    # before a new one has started, and one worker does everything while the others never come up.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers + 1)
-    packs = Packs(sweep, workers, ahead=int(workers == most))
+    # By default Tune asks for a searcher's workers one after the other, each when the last is up.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
+    desk = ray.remote(num_cpus=0)(Desk).remote()
+    lanes = Lanes(sweep, workers, lambda lane, pack: desk.put.remote(lane, pack))
+    work = tune.with_parameters(_lane, job=job, desk=desk)
     with (
         tempfile.TemporaryDirectory(prefix="foreshock-tune-") as storage,
         redirect_stdout(sys.stderr),
     ):
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(_pack, job=job), {"cpu": cpus_per_worker}),
+            tune.with_resources(work, {"cpu": cpus_per_worker}),
             tune_config=tune.TuneConfig(
-                search_alg=packs, num_samples=-1, metric="done", mode="max", reuse_actors=True
+                search_alg=lanes, num_samples=-1, metric="done_units", mode="max"
             ),
             run_config=tune.RunConfig(
                 storage_path=storage,
@@ -80,56 +86,88 @@ def sweep_on_ray(sweep: Sweep, job: Job, *, max_concurrent: int = 0) -> list[Sco
                 failure_config=tune.FailureConfig(max_failures=0, fail_fast=False),
             ),
         ).fit()
+    ray.kill(desk)
     if not sweep.finished:
         raise DatasetError("the sweep ended before its work was done")
     return results(sweep)
 
 
-class Packs(Searcher):  # type: ignore[misc]
-    """Hands out packs and takes their results, in the process that drives the sweep.
+Pack = dict[str, Any]  # number, scope, fold, recipes
 
-    workers  that run at the same time; `ahead` packs more are handed out, so that a worker that
-             ends need not wait for the next
+
+class Lanes(Searcher):  # type: ignore[misc]
+    """Opens lanes, hands out packs and takes their results, in the process that drives the sweep.
+
+    workers  lanes at the same time; one that dies is followed by another
+    send     gives a lane (the Tune trial's id) its next pack; None ends it
     """
 
-    def __init__(self, sweep: Sweep, workers: int, ahead: int) -> None:
-        super().__init__(metric="done", mode="max")
-        self._sweep, self._workers, self._ahead = sweep, workers, ahead
-        self._out: dict[str, list[Unit]] = {}
+    def __init__(
+        self, sweep: Sweep, workers: int, send: Callable[[str, Pack | None], object]
+    ) -> None:
+        super().__init__(metric="done_units", mode="max")
+        self._sweep, self._workers, self._send = sweep, workers, send
+        self._lanes: dict[str, dict[int, list[Unit]]] = {}  # what each was given, in order
+        self._given = 0
         self._deaths: dict[Unit, int] = {}
         self._pace: dict[str, float] = {}  # seconds a unit, by scope
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next pack; None where none may run now, FINISHED at the end."""
+        """A lane, where there are too few; FINISHED at the end."""
         if self._sweep.finished:
             return str(Searcher.FINISHED)
-        if len(self._out) >= self._workers + self._ahead:
+        if len(self._lanes) >= self._workers:
             return None
+        self._lanes[trial_id] = {}
+        self._hand_out()
+        return {"lane": trial_id}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A pack's results. Tune tells a lane's last ones again when it ends."""
+        units = self._lanes[trial_id].pop(int(result["pack"]), None)
+        if units is None:
+            return
+        for unit, body in zip(units, result["outcomes"], strict=True):
+            outcome = _outcome(body)
+            self._learn(unit.scope, outcome.seconds)
+            self._sweep.told(unit, outcome)
+        self._hand_out()
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """The end of a lane, where it has packs left by its worker's death over the first."""
+        for at, units in enumerate(self._lanes.pop(trial_id, {}).values()):
+            for unit in units:
+                if at == 0:
+                    self._died(unit, alone=len(units) == 1)
+                else:
+                    self._sweep.give_back(unit)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """A pack for every lane that has fewer than it may, idle ones first; the end for all of
+        them when there is nothing left to do."""
+        if self._sweep.finished:
+            for lane in self._lanes:
+                self._send(lane, None)
+        for size in range(1 + AHEAD):
+            for lane, packs in self._lanes.items():
+                if len(packs) == size and (found := self._next()):
+                    pack, units = found
+                    packs[pack["number"]] = units
+                    self._send(lane, pack)
+
+    def _next(self) -> tuple[Pack, list[Unit]] | None:
         ready = self._sweep.ready()
         if not ready:
             return None
         (scope, fold), trials = next(iter(ready.items()))
         units = [Unit(scope, fold, number) for number in trials]
         units = units[: self._size(units, sum(map(len, ready.values())))]
-        recipes = self._sweep.take(units)
-        self._out[trial_id] = units
-        return {
-            "scope": scope,
-            "fold": fold,
-            "recipes": [[_kind(r), r.model_dump(mode="json")] for r in recipes],
-        }
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """A pack's results, or the death of the worker that had it."""
-        units = self._out.pop(trial_id, [])
-        outcomes = [] if error or not result else [_outcome(body) for body in result["outcomes"]]
-        for unit, outcome in zip(units, outcomes, strict=False):
-            self._learn(unit.scope, outcome.seconds)
-            self._sweep.told(unit, outcome)
-        for unit in units[len(outcomes) :]:
-            self._died(unit, alone=len(units) == 1)
+        recipes = [[_kind(r), r.model_dump(mode="json")] for r in self._sweep.take(units)]
+        self._given += 1
+        return {"number": self._given, "scope": scope, "fold": fold, "recipes": recipes}, units
 
     def _died(self, unit: Unit, *, alone: bool) -> None:
         """Once more, alone; a unit that was alone ATTEMPTS times is the one that kills."""
@@ -160,22 +198,25 @@ class Packs(Searcher):  # type: ignore[misc]
         """Nothing, as `save`."""
 
     def __reduce__(self) -> Any:
-        return (_NoPacks, ())
+        return (_NoLanes, ())
 
 
-class _NoPacks(Searcher):  # type: ignore[misc]
-    """What is left of `Packs` where Tune pickles its settings: the sweep stays with its driver."""
+class _NoLanes(Searcher):  # type: ignore[misc]
+    """What is left of `Lanes` where Tune pickles its settings: the sweep stays with its driver."""
 
 
 _WORKER: dict[str, Worker] = {}
 
 
-def _pack(config: dict[str, Any], *, job: Job) -> None:
-    """Runs in a worker: does the units of a pack and reports them together."""
+def _lane(config: dict[str, Any], *, job: Job, desk: Any) -> None:
+    """Runs in a worker: does pack after pack and reports each, until there are no more."""
+    import ray
+
     worker = _worker(job)
-    recipes = [_recipe(kind, body) for kind, body in config["recipes"]]
-    done = worker.do(config["scope"], config["fold"], recipes)
-    tune.report({"done": len(recipes), "outcomes": [asdict(outcome) for outcome in done]})
+    while pack := ray.get(desk.next.remote(config["lane"])):
+        recipes = [_recipe(kind, body) for kind, body in pack["recipes"]]
+        done = [asdict(outcome) for outcome in worker.do(pack["scope"], pack["fold"], recipes)]
+        tune.report({"done_units": len(recipes), "pack": pack["number"], "outcomes": done})
 
 
 def _worker(job: Job) -> Worker:

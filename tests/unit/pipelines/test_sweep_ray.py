@@ -13,7 +13,7 @@ from foreshock.models.boosted import BoostedSettings
 from foreshock.validation.search import Range, SearchSettings
 from foreshock.validation.walk_forward import WalkForwardSettings, walk_forward
 from pipelines.sweep import Outcome, Sweep, plan_sweep, results
-from pipelines.sweep_ray import Packs, _recipe
+from pipelines.sweep_ray import Lanes, _recipe
 from pipelines.trial import Cell
 from tests.reference.training import make_set
 
@@ -33,35 +33,69 @@ def planned() -> Sweep:
     return plan_sweep(data, folds, BASE, [], 8, SEARCH, 5).begin()
 
 
+class Workers:
+    """Lanes as Ray would hold them: each has its packs in order, as JSON, and does the first."""
+
+    def __init__(self, sweep: Sweep, workers: int) -> None:
+        self.desk: dict[str, list[Any]] = {}
+        self.lanes = Lanes(sweep, workers, self._put)
+        self._opened = 0
+
+    def _put(self, lane: str, pack: Any) -> None:
+        self.desk.setdefault(lane, []).append(json.loads(json.dumps(pack)))
+
+    def open(self) -> None:
+        """As many as the searcher wants."""
+        while True:
+            lane = f"lane {self._opened}"
+            given = self.lanes.suggest(lane)
+            if not isinstance(given, dict):
+                return
+            assert given == {"lane": lane}
+            self.desk.setdefault(lane, [])
+            self._opened += 1
+
+    def busy(self) -> list[str]:
+        """Lanes that have something to do."""
+        return [lane for lane, packs in self.desk.items() if packs]
+
+    def kill(self, lane: str) -> None:
+        """Its worker dies, with all that waited for it."""
+        del self.desk[lane]
+        self.lanes.on_trial_complete(lane, None, error=True)
+
+    def report(self, lane: str, outcomes: list[Outcome]) -> None:
+        """It has done its first pack. Tune may tell the same twice."""
+        pack = self.desk[lane].pop(0)
+        result = {"pack": pack["number"], "outcomes": [asdict(one) for one in outcomes]}
+        self.lanes.on_trial_result(lane, result)
+        self.lanes.on_trial_result(lane, result)
+
+
 def drive(workers: int, seed: int, deaths: float = 0.0) -> tuple[list[Any], int]:
-    """Packs are taken and ended in any order, through JSON as a worker's results would come; some
-    workers die. Says what each trial became, and the largest pack."""
+    """Packs are done in any order; some workers die. Says what each trial became, and the largest
+    pack."""
     draw, sweep = random.Random(seed), planned()
-    packs = Packs(sweep, workers, ahead=1)
-    running: dict[str, dict[str, Any]] = {}
-    largest, number = 0, 0
+    crew, largest = Workers(sweep, workers), 0
     while not sweep.finished:
-        while len(running) < workers + 1:
-            given = packs.suggest(f"t{number}")
-            if given is None:
-                break
-            assert isinstance(given, dict)
-            running[f"t{number}"] = json.loads(json.dumps(given))
-            largest, number = max(largest, len(given["recipes"])), number + 1
-        assert running, "nobody works and nothing is handed out"
-        name = draw.choice(list(running))
-        pack = running.pop(name)
+        crew.open()
+        assert len(crew.desk) == workers
+        lane = draw.choice(crew.busy())  # raises where nobody works and nothing is handed out
+        assert all(len(packs) <= 2 for packs in crew.desk.values())
+        pack = crew.desk[lane][0]
+        largest = max(largest, len(pack["recipes"]))
         if draw.random() < deaths and len(pack["recipes"]) > 1:
-            packs.on_trial_complete(name, None, error=True)
+            crew.kill(lane)
             continue
         outcomes = []
         for kind, body in pack["recipes"]:
             recipe = _recipe(kind, body)
             figure = random.Random(f"{pack['scope']}{pack['fold']}{recipe.model_dump_json()}")
             cell = Cell(pack["fold"], 10, figure.gauss(0, 1), 0.1, by_symbol=((0, 0.5),))
-            outcomes.append(asdict(Outcome([cell], draw.choice((0.01, 0.5, 4.0)))))
-        packs.on_trial_complete(name, {"outcomes": outcomes})
-    assert packs.suggest("last") == Searcher.FINISHED
+            outcomes.append(Outcome([cell], draw.choice((0.01, 0.5, 4.0))))
+        crew.report(lane, outcomes)
+    assert crew.lanes.suggest("last") == Searcher.FINISHED
+    assert all(packs[-1] is None for packs in crew.desk.values())  # every lane is told of the end
     told = [
         (result.scope.name, trial.recipe, trial.state, trial.all_cells)
         for result in results(sweep)
@@ -79,20 +113,21 @@ def test_how_work_is_packed_and_who_dies_changes_nothing() -> None:
 
 def test_a_unit_that_kills_its_worker_twice_alone_is_a_failed_trial() -> None:
     sweep = planned()
-    packs = Packs(sweep, 1, ahead=0)
+    crew = Workers(sweep, 1)
     bad = sweep.searches["pooled"].trials[1].recipe.model_dump(mode="json")
-    number = 0
+    killed = 0
     while not sweep.finished:
-        number += 1
-        given = packs.suggest(str(number))
-        assert isinstance(given, dict)
-        assert packs.suggest("another") is None  # one at a time
-        if given["scope"] == "pooled" and bad in [body for _, body in given["recipes"]]:
-            packs.on_trial_complete(str(number), None, error=True)
+        crew.open()
+        assert crew.lanes.suggest("another") is None  # one at a time
+        (lane,) = crew.desk
+        pack = crew.desk[lane][0]
+        if pack["scope"] == "pooled" and bad in [body for _, body in pack["recipes"]]:
+            crew.kill(lane)
+            killed += 1
             continue
-        cells = [Cell(given["fold"], 10, 0.1, 0.1)]
-        done = [asdict(Outcome(cells, 0.1)) for _ in given["recipes"]]
-        packs.on_trial_complete(str(number), {"outcomes": done})
+        cells = [Cell(pack["fold"], 10, 0.1, 0.1)]
+        crew.report(lane, [Outcome(cells, 0.1) for _ in pack["recipes"]])
+    assert killed == 3  # in company, and twice alone
     pooled = results(sweep)[0]
     states = [trial.state for trial in pooled.trials]
     assert states.count("failed") == 1
