@@ -4,6 +4,7 @@ through session and engine to bill inputs, and at every boundary an order is fil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ BPS: Final = 1e4
 HOLD_S: Final = 60
 WARM_S: Final = 70  # bills are known by then
 FUNDING_S: Final = 300  # so that one holding span in five meets a payment
+KNOWN_LEVELS: Final = (1, 3, 5, 10, 20, 50)  # of ladders of which the rest is hidden
 _FEW: Final = FeatureSettings(families=("context",))  # bill inputs need no features
 _STREAMS: Final[dict[bool, tuple[StreamName, ...]]] = {
     False: ("trade", "depth", "bookTicker"),
@@ -51,6 +53,8 @@ class Played(NamedTuple):
     bid, ask float64 (b, n): the true touch at the fill
     fills    by notional
     paid     float64 (b, n): funding rate settled at the boundary or in the second before, 0 if none
+    worth    by k of KNOWN_LEVELS, float64 (2, b, n): what the first k levels of bids and asks held
+             at the boundary, quote currency; empty where that was not looked at
     """
 
     inputs: NDArray[np.void]
@@ -59,6 +63,7 @@ class Played(NamedTuple):
     ask: Floats
     fills: dict[float, Fills]
     paid: Floats
+    worth: Mapping[int, Floats]
 
 
 def fill_bps(levels: NDArray[np.int64], money: float, notional: float) -> float:
@@ -93,6 +98,7 @@ def play(
     start_ns, n = exchange.now_ns, len(instruments)
     touch = np.full((2, seconds, n, 2), np.nan)  # at the boundary, at the fill; bid, ask ticks
     walked = {q: np.full((2, seconds, n), np.nan) for q in notionals}
+    worth = {levels: np.full((2, seconds, n), np.nan) for levels in KNOWN_LEVELS}
     inputs: list[NDArray[np.void]] = []
 
     def feed(rows: Rows) -> None:
@@ -112,8 +118,12 @@ def play(
         at_ns = start_ns + (k + 1) * SECOND_NS
         go(at_ns)
         for s, symbol in enumerate(exchange.symbols):
-            bids, asks = exchange.book(symbol)
-            touch[0, k, s] = bids[0, 0], asks[0, 0]
+            sides = exchange.book(symbol)
+            touch[0, k, s] = sides[0][0, 0], sides[1][0, 0]
+            for side in range(2):
+                held = np.cumsum(sides[side].prod(axis=1)) * money[s]
+                for levels, out in worth.items():
+                    out[side, k, s] = held[min(levels, len(held)) - 1]
         feed(session.timer(at_ns))
         go(at_ns + latency_ms * MS_NS)
         for s, symbol in enumerate(exchange.symbols):
@@ -126,7 +136,7 @@ def play(
     fills = {q: Fills(buy_bps=out[1], sell_bps=out[0]) for q, out in walked.items()}
     paid = _paid(exchange, seconds) if market == USDM else np.zeros((seconds, n))
     bid, ask = np.moveaxis(touch[1], -1, 0)
-    return Played(np.array(inputs), touch[0].mean(-1), bid, ask, fills, paid)
+    return Played(np.array(inputs), touch[0].mean(-1), bid, ask, fills, paid, worth)
 
 
 def _paid(exchange: SimulatedExchange, seconds: int) -> Floats:
@@ -144,9 +154,10 @@ def _paid(exchange: SimulatedExchange, seconds: int) -> Floats:
 def round_trips(played: Played, settings: CostSettings) -> dict[str, tuple[Floats, Floats]]:
     """(billed, realised) bps by component, (decisions, n) each: in at k, out HOLD_S later.
 
-    `latency` counts what moved against us; `latency, signed` all of it, its bill being that of
-    `latency`. `total` is the whole bill beside the money that was lost between the two mids that
-    were decided on."""
+    `latency` counts what moved against us, `latency, in our favour` the other half, `latency,
+    signed` all of it; the bill of all three is that of `latency`. `total` is the whole bill beside
+    the money that was lost between the two mids that were decided on, `total, less the reserve`
+    the bill without its latency beside the same."""
     begin, stop = WARM_S, len(played.mid) - HOLD_S
     at, out = slice(begin, stop), slice(begin + HOLD_S, stop + HOLD_S)
     billed = bill(played.inputs[at].reshape(-1), settings, HOLD_S).reshape(stop - begin, -1)
@@ -171,7 +182,12 @@ def round_trips(played: Played, settings: CostSettings) -> dict[str, tuple[Float
     pairs = {name: (billed[f"{name}_bps"], value) for name, value in realised.items()}
     lost = (played.mid[out] / played.mid[at] - sold / bought) * BPS
     pairs["latency, signed"] = (billed["latency_bps"], enter + leave)
-    pairs["total"] = (billed["total_bps"], lost + fees + realised["funding"])
+    pairs["latency, in our favour"] = (
+        billed["latency_bps"], np.maximum(-enter, 0.0) + np.maximum(-leave, 0.0)
+    )  # fmt: skip
+    whole = lost + fees + realised["funding"]
+    pairs["total"] = (billed["total_bps"], whole)
+    pairs["total, less the reserve"] = (billed["total_bps"] - billed["latency_bps"], whole)
     return pairs
 
 
@@ -202,10 +218,10 @@ def compare(pairs: list[tuple[Floats, Floats]]) -> Compared:
     def reach(residuals: Floats, total: float) -> float:
         return wide * float(np.sqrt((residuals**2).sum())) / abs(total) if total else float("inf")
 
-    mean = float(theirs.sum() / trips)
+    mean = float(theirs.sum() / max(trips, 1))
     ratio = float(ours.sum() / theirs.sum()) if theirs.sum() else float("nan")
     by = reach(ours - ratio * theirs, float(theirs.sum()))
     return Compared(
-        float(ours.sum() / trips), mean, ratio, ratio - by, ratio + by,
+        float(ours.sum() / max(trips, 1)), mean, ratio, ratio - by, ratio + by,
         reach(theirs - mean * counts, trips), trips,
     )  # fmt: skip

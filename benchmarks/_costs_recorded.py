@@ -58,7 +58,7 @@ def played_of(paths: list[Path], latency_ms: int) -> Played:
         for q, k in columns.items()
     }
     mid = (now["bid"] + now["ask"]) / 2.0
-    return Played(now, mid, then["bid"], then["ask"], fills, np.zeros(mid.shape))
+    return Played(now, mid, then["bid"], then["ask"], fills, np.zeros(mid.shape), {})
 
 
 def by_minute(pair: tuple[Floats, Floats]) -> tuple[Floats, Floats]:

@@ -247,9 +247,7 @@ class Gate:
         """Cost tables for whoever reads the hot store: the very settings that bills are made with.
         They are written and never read back, since a verdict follows from recorded input alone."""
         new = [symbol for symbol in symbols if symbol not in self._priced]
-        costs = self._gate.costs
-        table = {"bill_version": costs.version, **costs.model_dump(mode="json")}
-        self._hot.put_costs(dict.fromkeys(new, table))
+        self._hot.put_costs(dict.fromkeys(new, self._gate.costs.table))
         self._priced.update(new)
 
     def _market(

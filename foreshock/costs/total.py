@@ -34,13 +34,13 @@ COMPONENTS: Final = tuple(
     name for name in BILL.names or () if name not in ("total_bps", "capacity")
 )
 
-_FORMULA_VERSION = 2  # raise it when a formula of this room changes, so that labels know
+_FORMULA_VERSION = 3  # raise it when a formula of this room changes, so that labels know
 
 
 class CostSettings(BaseModel):
     """What a trade is assumed to look like. Its `version` is part of a label's fingerprint."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fee_market: Literal["binance-usdm", "binance-spot", "bybit-linear", "okx-swap"] = Field(
         default="binance-usdm",
@@ -84,10 +84,17 @@ class CostSettings(BaseModel):
         description="Size of one trade in quote currency. Impact is priced for exactly this size.",
     )
     impact_coefficient: float = Field(
-        default=1.0,
+        default=1.35,
         ge=0.0,
-        description="Y of the square-root impact law; published estimates lie between 0.5 and 1.5."
-        " The law prices what the ladder does not hold.",
+        description="Y of the impact law, which prices what the ladder does not hold. Fitted to the"
+        " simulated exchange; published estimates lie between 0.5 and 1.5.",
+    )
+    impact_exponent: float = Field(
+        default=1.1,
+        ge=0.5,
+        le=2.0,
+        description="How the law grows with size up to a minute's volume, fitted like Y; beyond, it"
+        " grows with the square root. 0.5 is the square-root law at every size.",
     )
     max_volume_share: float = Field(
         default=0.25,
@@ -130,12 +137,24 @@ class CostSettings(BaseModel):
         )
 
     @property
+    def fees_bps(self) -> float:
+        """Fees of a round trip, as every bill has them."""
+        return round_trip_fees_bps(self.fees, self.maker_share)
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """JSON-ready: the settings, the bill's version, and what tier, discount and mix come to."""
+        resolved = {**self.fees._asdict(), "round_trip_bps": self.fees_bps}
+        return {"bill_version": self.version, **self.model_dump(mode="json"), "fees": resolved}
+
+    @property
     def version(self) -> str:
         """'bill-' and 12 hex digits that change with any setting, the fees' table and formulas."""
         body = f"{_FORMULA_VERSION}:{tuple(self.fees)}:{self.model_dump_json()}"
         return "bill-" + hashlib.sha256(body.encode()).hexdigest()[:12]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what comes of absurd inputs is made NaN
 def bill(
     bill_inputs: NDArray[np.void],
     settings: CostSettings,
@@ -153,7 +172,7 @@ def bill(
     given = {name: bill_inputs[name] for name in bill_inputs.dtype.names or ()}
     makers, takers = settings.maker_share, 1.0 - settings.maker_share
     most = capacity(given["volume_60s"], settings.max_volume_share)
-    out["fees_bps"] = round_trip_fees_bps(settings.fees, makers)
+    out["fees_bps"] = settings.fees_bps
     out["spread_bps"] = round_trip_spread_bps(
         given["bid"], given["ask"], makers, settings.maker_capture
     )[:, None]
@@ -166,6 +185,7 @@ def bill(
         given["ask_walk_bps"],
         given["bid_walk_bps"],
         settings.impact_coefficient,
+        settings.impact_exponent,
     )
     out["impact_bps"] = np.where(settings.notional <= most, impact * takers, np.nan)[:, None]
     out["funding_bps"] = funding_bps(
@@ -182,8 +202,30 @@ def bill(
         settings.latency_ms,
         makers,
     )[:, None]
+    for name in COMPONENTS:  # an input that is infinite is as good as none
+        out[name] = np.where(np.isfinite(out[name]), out[name], np.nan)
     total = out["fees_bps"] + out["spread_bps"]
     for name in COMPONENTS[2:]:
         total = total + out[name]
     out["total_bps"], out["capacity"] = total, most[:, None]
     return out if np.ndim(horizon_s) else out[:, 0]
+
+
+def why_unpriced(row: np.void, settings: CostSettings) -> str:
+    """A sentence on a bill without a total, one element of BILL: by how much the notional exceeds
+    the capacity, and what else is not known. Empty where there is nothing to say."""
+    notional, most = settings.notional, float(row["capacity"])
+    unknown = [name for name in COMPONENTS if np.isnan(row[name])]
+    said = []
+    if notional > most:
+        unknown.remove("impact_bps")
+        share = f"{settings.max_volume_share:g} of the last minute's volume"
+        said.append(
+            f"notional {notional:,.10g} exceeds the capacity {most:,.10g} ({share}) by "
+            f"{notional - most:,.10g}"
+        )
+    elif np.isnan(most):
+        unknown.append("capacity (nothing traded in the last minute)")
+    if unknown:
+        said.append(f"not known: {', '.join(unknown)}")
+    return "; ".join(said)

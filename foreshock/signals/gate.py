@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from foreshock.costs.barrier import BarrierSettings, barrier_bps
-from foreshock.costs.total import BILL, COMPONENTS, CostSettings, bill
+from foreshock.costs.total import BILL, CostSettings, bill, why_unpriced
 from foreshock.errors import ModelError
 from foreshock.market.clock import SECOND_NS
 from foreshock.market.rows import RESYNCING, STATE_NAMES, SYNCED
@@ -273,9 +273,8 @@ def _weighed(case: _Case, i: int) -> tuple[Reason, str, int]:
     assert case.chance is not None
     chance, utility = case.chance[i], case.utility_bps[i]
     if bool(np.isnan(utility).all()):
-        row = case.bills[i, 0]
-        unknown = [name for name in COMPONENTS if np.isnan(row[name])]
-        return Reason.NO_PRICE, f"not known: {', '.join(unknown) or 'volatility'}", 0
+        why = why_unpriced(case.bills[i, 0], case.settings.costs)
+        return Reason.NO_PRICE, why or "not known: volatility", 0
     likely = case.approved & (chance >= case.thresholds)
     best = _best(utility, likely if likely.any() else case.approved)
     at = f"at {case.horizons_s[best]} s"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks._costs_law import beyond, capacities, hidden, waited
 from benchmarks._costs_play import Played, compare, fill_bps, play, round_trips
-from foreshock.costs.total import CostSettings
+from foreshock.costs.total import CostSettings, bill
 from foreshock.market.instruments import USDM
 
 LATENCY_MS = 100
@@ -50,6 +51,42 @@ def test_the_signed_drift_of_a_moment_nobody_chose_is_nothing(played):
     found = compare([trips(played, 1_000.0)["latency, signed"]])
     assert abs(found.realised) < 2 * found.reach_bps
     assert found.billed > found.reach_bps  # so that the reserve is one
+
+
+@pytest.mark.parametrize("levels", [None, 1, 5])
+def test_hiding_the_ladder_changes_what_lies_beyond_it_alone(played, levels):
+    settings = CostSettings(notional=20_000.0, max_volume_share=1e12)
+    shown = hidden(played, levels)
+    (billed, paid), _ = beyond(shown, settings)
+    whole, part = (
+        bill(each.inputs.reshape(-1), settings, 60)["impact_bps"].reshape(played.mid.shape)[70:-60]
+        for each in (played, shown)
+    )
+    larger = np.isfinite(billed)
+    assert larger.any() and np.isfinite(paid[larger]).mean() > 0.9
+    if levels is not None:
+        known = (played.worth[levels] >= 30_000.0).all(axis=0)[70:-60]
+        np.testing.assert_array_equal(whole[known], part[known])
+    assert (whole[larger] != part[larger]).mean() > 0.9
+
+
+def test_the_fees_of_orders_of_which_a_share_waits_are_met(played):
+    settings = CostSettings(notional=1_000.0, max_volume_share=1e12)
+    for patience_s in (5, 30):
+        found = waited(played, settings, patience_s)
+        assert 0.05 < found.share < 0.95
+        maker, taker = settings.fees
+        expected = 2 * (found.share * maker + (1 - found.share) * taker)
+        np.testing.assert_allclose(found.fees[0], expected)
+        assert compare([found.fees]).ratio == pytest.approx(1.0, abs=0.02)
+    assert waited(played, settings, 30).share > waited(played, settings, 5).share
+
+
+def test_capacity_is_the_stated_share_of_what_the_exchange_says_it_traded():
+    ours, theirs = capacities(5, USDM, 4, 90)
+    known = np.isfinite(ours)
+    assert known.mean() > 0.9
+    np.testing.assert_allclose(ours[known], theirs[known], rtol=1e-9)
 
 
 def test_a_fill_is_what_the_money_buys():

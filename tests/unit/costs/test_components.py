@@ -12,13 +12,21 @@ from hypothesis import strategies as st
 
 from foreshock.costs.fees import SCHEDULES, fees_of, round_trip_fees_bps
 from foreshock.costs.funding import funding_bps
-from foreshock.costs.impact import capacity, walk_bps
+from foreshock.costs.impact import capacity, law_shape, law_unit_bps, traded, walk_bps
 from foreshock.costs.latency import mean_move_bps, round_trip_latency_bps
 from foreshock.costs.total import CostSettings
 from foreshock.market.instruments import BYBIT, SPOT, USDM
 from foreshock.market.walk import LADDER_NOTIONALS
 
 SIZES = np.array(LADDER_NOTIONALS)
+ONE = np.ones(1)
+
+
+def walked_for(
+    notional: float, walked: np.ndarray, unit: float = 1.0, volume: float = 1e5, exponent=1.1
+) -> float:
+    """One symbol's slippage on one side."""
+    return float(walk_bps(notional, walked, unit * ONE, volume * ONE, exponent)[0])
 
 
 def paid(rate: float, in_s: float, horizon_s: float, unknown: float | None = 1e-4) -> float:
@@ -88,7 +96,7 @@ def test_income_is_not_counted_on():
 def test_a_walked_size_is_priced_exactly():
     walked = np.array([[0.0, 0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0]])
     for size, expected in zip(LADDER_NOTIONALS, walked[0].tolist(), strict=True):
-        assert walk_bps(size, walked, np.zeros(1))[0] == pytest.approx(expected)
+        assert walked_for(size, walked) == pytest.approx(expected)
 
 
 @settings(deadline=None)
@@ -108,7 +116,7 @@ def test_between_walked_sizes_it_lies_between_their_prices_as_the_true_walk_does
         return float((np.clip(size - before, 0.0, worth) * far).sum() / size)
 
     walked = np.array([true(size) for size in LADDER_NOTIONALS])
-    got = walk_bps(notional, walked[None, :], np.full(1, 1e9))[0]
+    got = walked_for(notional, walked[None, :], unit=1e9)
     sizes, around = (np.concatenate([[0.0], each]) for each in (SIZES, walked))
     k = int(np.searchsorted(sizes, notional))
     if not math.isnan(around[k]):
@@ -116,22 +124,78 @@ def test_between_walked_sizes_it_lies_between_their_prices_as_the_true_walk_does
             assert around[k - 1] - 1e-9 <= price <= around[k] + 1e-9
 
 
-@given(held=st.integers(0, 9), small=st.floats(10, 3e6), more=st.floats(1, 3), law=st.floats(0, 50))
+@settings(deadline=None)
+@given(
+    held=st.integers(0, 9),
+    steps=st.lists(st.floats(0, 9), min_size=9, max_size=9),
+    small=st.floats(10, 3e6),
+    more=st.floats(1, 30),
+    unit=st.floats(1e-2, 300),
+    volume=st.floats(10, 1e7),
+    exponent=st.sampled_from([0.5, 1.0, 1.1, 2.0]),
+)
 def test_a_larger_order_never_pays_less_and_the_edge_of_the_ladder_is_no_cliff(
-    held, small, more, law
+    held, steps, small, more, unit, volume, exponent
 ):
-    walked = np.where(np.arange(9) < held, np.cumsum(np.arange(9.0)), np.nan)[None, :]
-    price = [walk_bps(q, walked, np.full(1, law))[0] for q in (small, small * more)]
-    assert price[0] <= price[1] + 1e-9
+    walked = np.where(np.arange(9) < held, np.cumsum(steps), np.nan)[None, :]
+
+    def price(size: float) -> float:
+        return walked_for(size, walked, unit, volume, exponent)
+
+    assert price(small) <= price(small * more) * (1 + 1e-9)
+    assert price(small * more) > 0.0 or held  # what is not known is not free
     if held:
         edge = SIZES[held - 1]
-        at, past = (walk_bps(q, walked, np.full(1, law))[0] for q in (edge, edge * (1 + 1e-9)))
-        assert past == pytest.approx(at, abs=1e-6)
+        assert price(edge * (1 + 1e-9)) == pytest.approx(price(edge), rel=1e-6, abs=1e-5)
+
+
+@given(held=st.integers(0, 9), share=st.floats(1e-4, 20), exponent=st.sampled_from([0.5, 1.1]))
+def test_a_ladder_that_pays_what_the_law_says_is_gone_on_from_as_the_law_goes(
+    held, share, exponent
+):
+    volume = 2e5
+    lawful = 7.0 * law_shape(SIZES / volume, exponent)
+    walked = np.where(np.arange(9) < held, lawful, np.nan)[None, :]
+    got = walked_for(share * volume, walked, 7.0, volume, exponent)
+    expected = 7.0 * float(law_shape(np.array(share), exponent))
+    if not held or share * volume > SIZES[held - 1]:  # within the ladder it is interpolated
+        assert got == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_dear_ladder_makes_what_lies_behind_it_dear_and_a_cheap_one_cheap():
+    cheap, usual, dear = (
+        walked_for(
+            2e4, np.where(np.arange(9) < 5, k * 7 * (SIZES / 1e5) ** 1.1, np.nan)[None, :], 7
+        )
+        for k in (0.2, 1.0, 5.0)
+    )
+    assert 0.2 * usual < cheap < 0.5 * usual and 3.0 * usual < dear < 5.0 * usual
+
+
+def test_a_ladder_of_the_best_level_alone_says_nothing_of_what_lies_behind_it():
+    flat = np.where(np.arange(9) < 3, 0.0, np.nan)[None, :]
+    assert walked_for(1e3, flat) == 0.0
+    assert walked_for(1e5, flat) == pytest.approx(1.0, rel=0.01)
+
+
+def test_the_law_is_the_square_root_beyond_a_minutes_volume_and_at_an_exponent_of_a_half():
+    shares = np.geomspace(1e-4, 1e2, 61)
+    assert law_shape(shares, 0.5) == pytest.approx(np.sqrt(shares))
+    assert law_shape(shares[shares > 1], 1.1) == pytest.approx(np.sqrt(shares[shares > 1]))
+    assert law_shape(shares[shares <= 1], 1.1) == pytest.approx(shares[shares <= 1] ** 1.1)
+
+
+def test_the_law_has_no_price_where_nothing_moved_or_traded():
+    assert np.isnan(law_unit_bps(np.array([0.0, -1.0, np.nan]), 1.35)).all()
+    assert np.isnan(traded(np.array([0.0, -5.0, np.nan, np.inf, 1e-9]))).all()
+    none = np.full((1, 9), np.nan)
+    assert math.isnan(walked_for(1e3, none, unit=math.nan))
+    assert math.isnan(walked_for(1e3, none, volume=math.nan))
 
 
 def test_capacity_is_a_share_of_the_minute_and_unknown_without_trades():
-    known, unknown = capacity(np.array([8_000.0, 0.0]), 0.25).tolist()
-    assert known == 2_000.0 and math.isnan(unknown)
+    known, *unknown = capacity(np.array([8_000.0, 0.0, -1.0, np.nan, np.inf]), 0.25).tolist()
+    assert known == 2_000.0 and np.isnan(unknown).all()
 
 
 # Latency

@@ -164,7 +164,9 @@ def test_the_cost_tables_in_the_hot_store_are_those_that_bills_are_made_with(
     tell(gate_of(scorer, hot))
     table = hot.costs()["BBBUSDT"]
     assert table["taker_fee_bps"] == EASY.costs.taker_fee_bps
-    assert table["bill_version"] == hot.verdicts()["BBBUSDT"]["bill_version"]
+    verdict = hot.verdicts()["BBBUSDT"]
+    assert table["bill_version"] == verdict["bill_version"]
+    assert table["fees"]["round_trip_bps"] == verdict["bill"]["fees_bps"]
 
 
 def test_signals_of_a_gate_that_died_first_reach_the_ledger_through_its_successor(

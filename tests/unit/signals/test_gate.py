@@ -24,6 +24,7 @@ from foreshock.signals.risk import apply_control, control_row
 DOMAIN = {"source": "simulation", "market": "binance-spot", "tier": "book"}
 COSTS = CostSettings.for_market("binance-spot", taker_fee_bps=1.0)
 SETTINGS = GateSettings(costs=COSTS, cool_down_s=10.0)
+TOO_LARGE = COSTS.model_copy(update={"notional": 1e6})
 MODEL = ModelFacts("1.0.0", (60, 300), (0.6, 0.6), Domain.model_validate(DOMAIN))
 START = PolicyState()
 T0 = 1_700_000_000 * SECOND_NS
@@ -127,6 +128,7 @@ REFUSALS = [
     (Reason.COLD, {"p": (np.nan, 0.9)}),
     (Reason.NO_PRICE, {"bill_inputs": _inputs_without("bid")}),
     (Reason.NO_PRICE, {"bill_inputs": _inputs_without("volatility_1s")}),
+    (Reason.NO_PRICE, {"settings": SETTINGS.model_copy(update={"costs": TOO_LARGE})}),
     (Reason.BELOW_PROBABILITY, {"p": (0.59, 0.59)}),
     (
         Reason.BELOW_UTILITY,
@@ -161,6 +163,14 @@ def test_a_feature_that_is_not_required_may_be_cold():
         "1.0.0", (60, 300), (0.6, 0.6), MODEL.domain, required=np.array([True, False, False])
     )
     assert one(model=model, warm=np.array([[True, False, False]]))[0].is_signal
+
+
+def test_a_refusal_of_a_size_says_by_how_much_it_exceeds_the_capacity():
+    verdict, _ = one(settings=SETTINGS.model_copy(update={"costs": TOO_LARGE}))
+    assert verdict.detail == (
+        "notional 1,000,000 exceeds the capacity 250,000 (0.25 of the last minute's volume) by "
+        "750,000"
+    )
 
 
 def test_both_thresholds_must_be_met_on_the_same_horizon():
