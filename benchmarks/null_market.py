@@ -3,20 +3,18 @@
     python -m benchmarks.null_market [--quick] [--json]
 
 Each run is the whole way of a model on one simulated market: sweep in this process, choose, fit,
-export, calibrate, certify (on fewer rows), judge. Three kinds of market have nothing to promote:
+export, calibrate, certify (on fewer rows), judge. The markets are told in `_null_markets`: seven
+have nothing to promote, and of a planted edge each size is tried. `edge` is the mean return over
+the next 900 s, in bps, that a signal of one standard deviation foretells; the bill of a round trip
+is about 12 bps (38 of the markets below cost, whose edge is 12). 100 seeds each, ten with --quick;
+intervals are those of Clopper and Pearson. The levels of the gate are the defaults of
+`PromotionSettings`, stated before the runs. A null market may be promoted once in 100 seeds.
 
-no edge      prices that nothing foretells, traded without fees
-below cost   prices that are foretold, by less than the bill
-permuted     vectors of a market with an edge, labels and outcomes of other hours
+The full run also takes a few markets of the simulated exchange through the whole chain, frames and
+books included (`_null_exchange`).
 
-and a planted edge of stated size must be found. `edge` is the mean return over the next 900 s, in
-bps, that a signal of one standard deviation foretells; the bill of a round trip is about 12 bps (38
-of the markets below cost, whose edge is 12). 100 seeds each, ten with --quick; intervals are those
-of Clopper and Pearson. The levels of the gate are the defaults of `PromotionSettings`, stated
-before the runs.
-
-Markets without an edge give a gate little to do: most models there are silent. So the gate alone is
-also given records of trades that earn nothing on average, with everything else in order.
+Last the gate alone is given records of trades that earn nothing on average, with everything else in
+order: with plain luck, and with luck that lasts for hours.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,25 +37,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
+from benchmarks import _null_exchange as exchange
+from benchmarks._null_markets import EDGES, NULLS, STATED
 from benchmarks.common import Figures
-from foreshock.costs.total import CostSettings
 from foreshock.models.boosted import BoostedSettings
-from foreshock.models.dataset import TrainingSet
-from foreshock.simulation.paths import PathSettings
 from foreshock.validation.bounds import mean_lower_bound
 from foreshock.validation.promotion import Evidence, PromotionSettings, judge
 from foreshock.validation.search import Range, SearchSettings
-from pipelines.simulated_sets import FREE, permuted, simulated_set
 from pipelines.training import TrainingSettings
 from pipelines.tune_models import tune
 
+Floats = NDArray[np.float64]
+Run = dict[str, Any]
+
 SEEDS: Final = 100
 QUICK_SEEDS: Final = 10
-PLANTED_BPS: Final = 30.0  # the stated size
-CURVE_BPS: Final = (10.0, 15.0, 20.0, 25.0)
-BELOW_BPS: Final = 12.0
-BELOW_FEE_BPS: Final = 18.0  # per side: a round trip is dearer than three such signals are worth
+EXCHANGE_SEEDS: Final = 3
 RECORDS: Final = 2_000
+LUCK_LASTS: Final = 6  # periods, in the records of lasting luck
 TRIALS: Final = 3
 BASE: Final = BoostedSettings(trees=40, leaves=7, learning_rate=0.08)
 SEARCH: Final = SearchSettings(
@@ -68,63 +65,43 @@ SEARCH: Final = SearchSettings(
     }
 )
 SETTINGS: Final = TrainingSettings(certificate_rows=2_000)
+# Of the gate's tests, those that weigh what was earned.
+MONEY: Final = ("sample", "utility", "deflated", "overfitting", "stability")
 
 
-def no_edge(seed: int) -> TrainingSet:
-    """A martingale with clustering volatility, traded without fees."""
-    return simulated_set(PathSettings(), seed, FREE)
-
-
-def below_cost(seed: int) -> TrainingSet:
-    """Prices that are foretold, and revert a little as they do between bid and ask, but a signal of
-    three standard deviations foretells less than the bill takes."""
-    dear = CostSettings(taker_fee_bps=BELOW_FEE_BPS, funding_interval_h=0.0)
-    return simulated_set(PathSettings(edge_bps=BELOW_BPS, bounce_bps=1.0), seed, dear)
-
-
-def shuffled(seed: int) -> TrainingSet:
-    """The planted edge's market without fees, with labels of other hours."""
-    return permuted(simulated_set(PathSettings(edge_bps=PLANTED_BPS), seed, FREE), seed)
-
-
-def planted(edge_bps: float) -> Callable[[int], TrainingSet]:
-    """Markets with an edge of stated size, at a taker's bill."""
-    return lambda seed: simulated_set(PathSettings(edge_bps=edge_bps), seed)
-
-
-NULLS: Final[dict[str, Callable[[int], TrainingSet]]] = {
-    "no edge": no_edge,
-    "below cost": below_cost,
-    "permuted labels": shuffled,
-}
-EDGES: Final = {f"edge {bps:g} bps": planted(bps) for bps in (*CURVE_BPS, PLANTED_BPS)}
-STATED: Final = f"edge {PLANTED_BPS:g} bps"
-
-
-def run_one(kind: str, seed: int) -> dict[str, Any]:
-    """One market through the whole path: whether it was promoted, what failed, and how long it
-    took."""
+def run_one(kind: str, seed: int) -> Run:
+    """One market through the whole path: whether it was promoted, which tests it passed, and how
+    long it took."""
     started = time.perf_counter()
     cpu = time.process_time()
-    data = (NULLS | EDGES)[kind](seed)
+    if kind in exchange.EXCHANGES:
+        data, settings = exchange.EXCHANGES[kind](seed), exchange.exchange_settings()
+        base, trials, search = BoostedSettings(seed=seed), exchange.TRIALS, None
+    else:
+        data, settings = (NULLS | EDGES)[kind](seed), SETTINGS
+        base, trials, search = BASE, TRIALS, SEARCH
     with tempfile.TemporaryDirectory(prefix="null-market-") as place:
         out = Path(place) / "artifact"
         report = tune(
-            data, out, settings=SETTINGS, base=BASE, trials=TRIALS, seed=seed, use_ray=False,
-            search=SEARCH,
+            data, out, settings=settings, base=base, trials=trials, seed=seed, use_ray=False,
+            search=search,
         )  # fmt: skip
         card = json.loads((out / "card.json").read_text())
-    failed = {
-        test["name"] for test in card["promotion"] if test["outcome"] != "passed"
-    }  # fmt: skip
+    metrics = list(report["metrics"].values())
     return {
         "kind": kind,
         "seed": seed,
         "promoted": report["promoted"],
         "verdict": card["verdict"],
-        "failed": sorted(failed),
-        "skill": [figures["brier_skill"] for figures in report["metrics"].values()],
-        "trades": sum(figures["trades"] for figures in report["metrics"].values()),
+        "tests": [
+            {t["name"]: t["outcome"] for t in card["promotion"] if t["horizon_s"] == horizon_s}
+            for horizon_s in data.horizons_s
+        ],
+        "skill": [figures["brier_skill"] for figures in metrics],
+        "slope": [figures["calibration_slope"] for figures in metrics],
+        "ece": [figures["calibration_error"] for figures in metrics],
+        "trades": sum(figures["trades"] for figures in metrics),
+        "net_bps": sum(figures["utility_total_bps"] for figures in metrics),
         "reason": report["reason"],
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,
@@ -139,25 +116,44 @@ def interval(hits: int, count: int, confidence: float = 0.95) -> tuple[float, fl
     return low, high
 
 
-def record_of(random: np.random.Generator, periods: int, trades: float) -> NDArray[np.float64]:
+def record_of(random: np.random.Generator, trades: float, luck: Floats) -> Floats:
     """Returns by period of trades that earn nothing on average: some +60 bps, twice as many −30,
-    several at once in the same direction, more of them in some hours than in others."""
+    several at once in the same direction, more of them in some hours than in others.
+
+    luck   (T,), mean 0: by how much the share of gains, a third, is larger in each period"""
+    periods = len(luck)
     busy = np.exp(0.7 * random.standard_normal(periods))
     count = random.poisson(trades * busy / np.exp(0.245))
     bursts = np.maximum(1, count // 3)  # symbols move together
-    won = random.binomial(bursts, 1.0 / 3.0)
+    won = random.binomial(bursts, np.clip(1.0 / 3.0 + luck, 0.0, 1.0))
     return np.where(count > 0, (90.0 * won / bursts - 30.0) * count, 0.0) / 6.0
 
 
-def gate_alone(records: int) -> dict[str, float]:
+def lasting(random: np.random.Generator, periods: int) -> Floats:
+    """Luck (T,) that lasts LUCK_LASTS periods: AR(1), mean 0."""
+    keep = np.exp(-1.0 / LUCK_LASTS)
+    out = random.standard_normal(periods)
+    for i in range(1, periods):
+        out[i] = keep * out[i - 1] + np.sqrt(1.0 - keep * keep) * out[i]
+    return 0.11 * out  # 1/3 is three of these away from 0
+
+
+def gate_alone(records: int, *, lasts: bool = False) -> Figures:
     """Share of records without a mean that pass the bound at its level, and the whole gate, with
-    calibration and skill all in order."""
+    calibration and skill all in order. With `lasts`, luck lasts for hours, is the same for all
+    trials of a sweep, and ten times as much is traded."""
     settings = PromotionSettings()
     random = np.random.default_rng(2_024)
+    trades = 8.0 if lasts else 0.8
+
+    def luck(periods: int) -> Floats:
+        return lasting(random, periods) if lasts else np.zeros(periods)
+
     passed = promoted = 0
     for _ in range(records):
-        returns = record_of(random, 80, 0.8)
-        sweep = np.stack([record_of(random, 128, 0.8) for _ in range(3)], axis=1)
+        returns = record_of(random, trades, luck(80))
+        shared = luck(128)
+        sweep = np.stack([record_of(random, trades, shared) for _ in range(3)], axis=1)
         passed += mean_lower_bound(returns, settings.alpha) > 0
         evidence = Evidence(
             returns_bps=returns, trades=100, surges=100, skill=0.1, skill_lower=0.05, slope=1.0,
@@ -167,27 +163,41 @@ def gate_alone(records: int) -> dict[str, float]:
         )  # fmt: skip
         promoted += judge(evidence, settings).promoted
     return {
-        "records": records,
-        "bound": passed / records,
-        "whole": promoted / records,
-        "level": settings.alpha,
+        "records": float(records),
+        "bound alone": f"{passed / records:.2%}",
+        "whole gate": f"{promoted / records:.2%}",
+        "level of the bound": f"{settings.alpha:.0%}",
     }
 
 
-def told(kind: str, runs: Sequence[dict[str, Any]]) -> Figures:
-    """A line of the table."""
+def told(runs: Sequence[Run]) -> Figures:
+    """A line of the table of verdicts."""
     hits = sum(run["promoted"] for run in runs)
     low, high = interval(hits, len(runs))
-    short = sum(run["verdict"] == "insufficient_sample" for run in runs)
+    trades = sum(run["trades"] for run in runs)
     return {
         "seeds": float(len(runs)),
         "promoted": float(hits),
         "95 % interval": f"{low:.1%} to {high:.1%}",
-        "insufficient": float(short),
-        "silent": float(sum(run["trades"] == 0 for run in runs)),
+        "insufficient": float(sum(run["verdict"] == "insufficient_sample" for run in runs)),
+        "traded": float(sum(run["trades"] > 0 for run in runs)),
+        "trades": float(trades),
+        "net of a trade, bps": sum(run["net_bps"] for run in runs) / trades if trades else "",
         "mean Brier skill": float(np.mean([np.mean(run["skill"]) for run in runs])),
         "s a run": float(np.median([run["seconds"] for run in runs])),
         "CPU s": float(np.median([run["cpu_seconds"] for run in runs])),
+    }
+
+
+def passed(runs: Sequence[Run]) -> Figures:
+    """A line of the table of tests: how many judged horizons passed each, and all that weigh
+    money."""
+    horizons = [tests for run in runs for tests in run["tests"]]
+    names = list(horizons[0])
+    return {
+        "horizons": float(len(horizons)),
+        **{name: float(sum(t[name] == "passed" for t in horizons)) for name in names},
+        "all of money": float(sum(all(t[n] == "passed" for n in MONEY) for t in horizons)),
     }
 
 
@@ -196,56 +206,88 @@ def main() -> int:
     given = arguments(__doc__)
     seeds = QUICK_SEEDS if given.quick else SEEDS
     workers = int(os.environ.get("BENCHMARK_WORKERS", "1"))
-    kinds = [*NULLS, STATED] if given.quick else [*NULLS, STATED, *list(EDGES)[:-1]]
-    work = [(kind, seed) for kind in kinds for seed in range(seeds)]
-    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
+    count = dict.fromkeys([*NULLS, STATED], seeds)
+    if not given.quick:
+        count |= dict.fromkeys(EDGES, seeds) | dict.fromkeys(exchange.EXCHANGES, EXCHANGE_SEEDS)
+    work = [(kind, seed) for kind, many in count.items() for seed in range(many)]
+    found: dict[str, list[Run]] = {kind: [] for kind in count}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for run in pool.map(run_one, *zip(*work, strict=True)):
-            found[run["kind"]].append(run)
-            if len(found[run["kind"]]) == seeds:
-                say(f"{run['kind']}: {told(run['kind'], found[run['kind']])}")
-    results = {kind: told(kind, runs) for kind, runs in found.items()}
-    alone = gate_alone(RECORDS // 10 if given.quick else RECORDS)
+            runs = found[run["kind"]]
+            runs.append(run)
+            if len(runs) == count[run["kind"]]:
+                say(f"{run['kind']}: {told(runs)} {passed(runs)}")
+    records = RECORDS // 10 if given.quick else RECORDS
+    alone = {
+        "plain luck": gate_alone(records),
+        f"luck of {LUCK_LASTS} periods": gate_alone(records, lasts=True),
+    }
     most = max(1, seeds // 100)
     promoted = {kind: sum(run["promoted"] for run in runs) for kind, runs in found.items()}
     nulls_kept = all(promoted[kind] <= most for kind in NULLS)
+    nulls_kept &= promoted.get(exchange.EXCHANGE_NULL, 0) == 0
     edge_found = promoted[STATED] >= 0.9 * seeds
+    where = machine()
+    text = page(found, alone, where)
+    if not given.quick:
+        write_table("null_market", text)
     document: dict[str, Any] = {
         "benchmark": "null_market",
-        "machine": machine(),
-        "results": results,
+        "machine": where,
+        "results": {kind: told(runs) for kind, runs in found.items()},
+        "passed": {kind: passed(runs) for kind, runs in found.items()},
         "gate_alone": alone,
         "settings": SETTINGS.promotion.model_dump(mode="json"),
         "runs": [run for runs in found.values() for run in runs],
         "nulls_kept": nulls_kept,
         "edge_found": edge_found,
     }
-    order = [*NULLS, *(kind for kind in EDGES if kind in results)]
-    text = page({kind: results[kind] for kind in order}, alone, document["machine"])
-    if not given.quick:
-        write_table("null_market", text)
     print(json.dumps(document) if given.json else text)
     return 0 if nulls_kept and edge_found else 1
 
 
-def page(results: dict[str, Figures], alone: dict[str, float], where: dict[str, Any]) -> str:
+def page(found: dict[str, list[Run]], alone: dict[str, Figures], where: dict[str, Any]) -> str:
     """The section of docs/performance.md."""
-    return "\n".join(
-        [
-            "## The null-market gate",
+    markets = [kind for kind in [*NULLS, *EDGES] if kind in found]
+    played = [kind for kind in exchange.EXCHANGES if kind in found]
+
+    def lines(kinds: Sequence[str]) -> str:
+        return table({kind: told(found[kind]) for kind in kinds}).replace("contestant", "market", 1)
+
+    shown = [
+        "## The null-market gate",
+        "",
+        f"`python -m benchmarks.null_market`, on {where['cores']} cores of {where['cpu']}, "
+        f"load {where['load_1min']}. Promoted models of simulated markets, 16 days of six "
+        f"pairs, two horizons; the first {len(NULLS)} kinds have nothing that pays. What they are "
+        "stands in `benchmarks/_null_markets.py`; *traded* are models that traded at all.",
+        "",
+        lines(markets),
+        "",
+        "How many horizons passed each test of the gate, and all that weigh money (sample, "
+        "utility, deflated, overfitting, stability):",
+        "",
+        table({kind: passed(found[kind]) for kind in [*markets, *played]}).replace(
+            "contestant", "market", 1
+        ),
+        "",
+    ]
+    if played:
+        shown += [
+            f"Through the simulated exchange, {exchange.SYMBOLS} pairs for {exchange.SECONDS} s, "
+            "three horizons: frames, books, rows, features, labels, sweep, judge, as the demo does "
+            "it. Without an edge nobody pays a fee.",
             "",
-            f"`python -m benchmarks.null_market`, on {where['cores']} cores of {where['cpu']}, "
-            f"load {where['load_1min']}. Promoted models of simulated markets, 16 days of six "
-            "pairs, two horizons; the first three kinds have nothing that pays.",
+            lines(played),
             "",
-            table(results).replace("contestant", "market", 1),
-            "",
-            f"The gate alone, on {alone['records']:,} records of trades that earn nothing on "
-            "average, with skill and calibration in order: the bound of the mean lets "
-            f"{alone['bound']:.2%} through at a level of {alone['level']:.0%}, the whole gate "
-            f"{alone['whole']:.2%}.",
         ]
-    )
+    shown += [
+        "The gate alone, on records of trades that earn nothing on average, with skill and "
+        "calibration in order: how often the mean's bound is above 0, and the whole gate passes.",
+        "",
+        table(alone).replace("contestant", "kind", 1),
+    ]
+    return "\n".join(shown)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from foreshock.costs.barrier import barrier_bps
 from foreshock.costs.total import CostSettings, bill
 from foreshock.engine.outcomes import BILL_INPUT
 from foreshock.features.vector import fingerprint_of
-from foreshock.labels.barriers import LabelSettings, label_bars
+from foreshock.labels.barriers import CENSORED, LabelSettings, label_bars
 from foreshock.market.clock import SECOND_NS
 from foreshock.models.dataset import TrainingSet
 from foreshock.simulation.paths import Paths, PathSettings, draw_paths
@@ -39,15 +39,22 @@ FEATURES: Final = (
 )
 # An account that pays no fees: as near to a free trade as a market without an edge may come.
 FREE: Final = CostSettings(taker_fee_bps=0.0, maker_fee_bps=0.0, funding_interval_h=0.0)
+# No bill at all, as no account has it: whoever waits at the touch, without fees. A trade that knows
+# nothing earns exactly nothing on average.
+UNBILLED: Final = CostSettings(maker_fee_bps=0.0, maker_share=1.0, funding_interval_h=0.0)
 
 
 def simulated_set(
     paths: PathSettings, seed: int, costs: CostSettings | None = None,
-    horizons_s: tuple[int, ...] = (900, 1800),
+    horizons_s: tuple[int, ...] = (900, 1800), k: tuple[float, float] = (2.0, 1.0),
 ) -> TrainingSet:  # fmt: skip
-    """A market's training set, a row a symbol every STRIDE_S. `costs` are a taker's by default."""
+    """A market's training set, a row a symbol every STRIDE_S. `costs` are a taker's by default.
+
+    k   (k_far, k_near) of the barriers, in standard deviations of the return over the horizon"""
     costs = CostSettings(funding_interval_h=0.0) if costs is None else costs
-    labels = LabelSettings(horizons_s=horizons_s, bill_version=costs.version)
+    labels = LabelSettings(
+        horizons_s=horizons_s, bill_version=costs.version, k_far=k[0], k_near=k[1]
+    )
     drawn = draw_paths(paths, seed)
     n, m = drawn.signal.shape
     close = drawn.bars[..., 3]
@@ -97,11 +104,16 @@ def simulated_set(
     )
 
 
-def permuted(data: TrainingSet, seed: int, block_s: int = 21_600) -> TrainingSet:
+def permuted(
+    data: TrainingSet, seed: int, block_s: int = 21_600, *, money_only: bool = False
+) -> TrainingSet:
     """The same vectors with the labels, spans, outcomes, bills and barriers of other hours: time is
     turned by a random amount, cut into blocks, and the blocks are shuffled, all symbols together.
     Whatever the vectors told of their future they tell no more; what outcomes tell of each other,
-    within a block, stays. Every boundary must have a row for every symbol."""
+    within a block, stays. Every boundary must have a row for every symbol.
+
+    money_only   only the outcomes are of other hours: what the vectors tell of labels is as true as
+                 before, and worth nothing"""
     random = np.random.default_rng(seed)
     times = np.unique(data.t0_ns)
     symbols = len(data) // len(times)
@@ -114,6 +126,10 @@ def permuted(data: TrainingSet, seed: int, block_s: int = 21_600) -> TrainingSet
     source = np.concatenate(blocks)
     # Rows are in order of time, then symbol.
     rows = (source[:, None] * symbols + np.arange(symbols)).ravel()
+    if money_only:
+        outcome = data.outcome_bps[rows]
+        labels = np.where(np.isnan(outcome), np.int8(CENSORED), data.labels)
+        return replace(data, outcome_bps=outcome, labels=labels)
     lasts = (data.t1_ns - data.t0_ns[:, None])[rows]
     taken = {
         name: getattr(data, name)[rows]

@@ -3,7 +3,9 @@
 For questions that need hundreds of markets, such as how often a gate lets chance through. Returns
 cluster in volatility (a common and an own log-volatility, both AR(1)), have fat tails (Student's t)
 and move together across symbols; a *signal* that everybody may see is as persistent as order flow
-is, and leads the returns by exactly as much as was asked for.
+is, and leads the returns by exactly as much as was asked for, always or until a day. A common
+drift, of which nothing tells, may last for hours: what is earned in one of them is then earned in
+the next ones too, by luck.
 """
 
 from __future__ import annotations
@@ -55,6 +57,22 @@ class PathSettings(BaseModel):
         description="Standard deviation of a passing displacement of the price, which makes "
         "returns revert, in bps.",
     )
+    edge_share: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of the time, from its beginning, in which the signal leads the returns; "
+        "what looks the same afterwards foretells nothing, like a regime that has ended.",
+    )
+    drift_bps: float = Field(
+        default=0.0,
+        ge=0,
+        description="Standard deviation of a drift that all symbols share and no signal tells of: "
+        "mean return over 900 seconds, in bps.",
+    )
+    drift_s: float = Field(
+        default=21_600.0, gt=0, description="How long such a drift lasts, in seconds."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +108,17 @@ def draw_paths(settings: PathSettings, seed: int) -> Paths:
     per_bar = settings.edge_bps * 1e-4 * (1.0 - lasts) / (1.0 - lasts**ahead)
     drift = np.zeros((n, m))
     drift[:, 1:] = per_bar * signal[:, :-1]
+    drift[:, round(settings.edge_share * m) :] = 0.0
 
     scale = np.sqrt((settings.tails - 2.0) / settings.tails / STEPS)
     both = share * random.standard_t(settings.tails, (1, m, STEPS))
     both = both + own * random.standard_t(settings.tails, (n, m, STEPS))
     moves = drift[..., None] / STEPS + volatility[..., None] * scale * both
     level = np.cumsum(moves.reshape(n, m * STEPS), axis=1)
+    if settings.drift_bps:
+        drawn = _persistent(random, (1, m), np.exp(-settings.bar_s / settings.drift_s))
+        steps = np.repeat(settings.drift_bps * 1e-4 / ahead / STEPS * drawn, STEPS, axis=1)
+        level += np.cumsum(steps, axis=1)
     if settings.bounce_bps:
         passing = np.exp(-1.0 / STEPS)  # gone after about a bar
         level += settings.bounce_bps * 1e-4 * _persistent(random, level.shape, passing)

@@ -10,7 +10,14 @@ import pytest
 from foreshock.costs.total import CostSettings
 from foreshock.models.dataset import TrainingSet
 from foreshock.simulation.paths import PathSettings
-from pipelines.simulated_sets import FREE, START_NS, STRIDE_S, permuted, simulated_set
+from pipelines.simulated_sets import (
+    FREE,
+    START_NS,
+    STRIDE_S,
+    UNBILLED,
+    permuted,
+    simulated_set,
+)
 
 SMALL = PathSettings(symbols=3, days=8, edge_bps=30.0)
 
@@ -53,6 +60,18 @@ def test_vectors_tell_of_the_future_as_far_as_they_should() -> None:
     assert abs(correlation(simulated_set(none, 3, FREE))) < 0.08
 
 
+def test_without_a_bill_a_coin_is_thrown_for_nothing() -> None:
+    none = SMALL.model_copy(update={"edge_bps": 0.0, "days": 40})
+    data = simulated_set(none, 3, UNBILLED, k=(0.5, 0.5))
+    assert data.bill_bps.max() == 0.0
+    assert np.array_equal(data.far_bps, data.near_bps)
+    known = data.labels >= 0
+    outcome, label = data.outcome_bps[:, 0][known[:, 0]], data.labels[:, 0][known[:, 0]]
+    # Few windows end between the barriers; those count as no surge.
+    assert 0.4 < label.mean() < 0.5
+    assert abs(outcome.mean()) < 1.0 < outcome.std()
+
+
 def test_permuted_labels_take_their_outcomes_with_them_and_leave_the_vectors() -> None:
     data = simulated_set(SMALL, 3, FREE)
     other = permuted(data, 9).check()
@@ -73,6 +92,17 @@ def test_permuted_labels_take_their_outcomes_with_them_and_leave_the_vectors() -
         tables = [np.nan_to_num(t, nan=-9e9) for t in tables]
         assert not np.array_equal(*tables)
         assert np.array_equal(*(t[np.lexsort(t.T)] for t in tables))
+
+
+def test_outcomes_alone_may_be_of_other_hours() -> None:
+    data = simulated_set(SMALL, 3, FREE)
+    other = permuted(data, 9, money_only=True).check()
+    known = other.labels >= 0
+    assert np.array_equal(other.labels[known], data.labels[known])
+    assert known.sum() > 0.99 * (data.labels >= 0).sum()
+    assert abs(correlation(other)) < 0.08
+    whole = permuted(data, 9)
+    assert np.array_equal(other.outcome_bps, whole.outcome_bps, equal_nan=True)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -61,3 +61,31 @@ def test_returns_are_like_those_of_markets() -> None:
 def test_a_bounce_makes_returns_revert() -> None:
     returns = np.diff(closes(bounce_bps=3.0), axis=1)
     assert np.corrcoef(returns[0, 1:], returns[0, :-1])[0, 1] < -0.03
+
+
+def test_an_edge_may_end() -> None:
+    always = draw_paths(LONG.model_copy(update={"edge_bps": 30.0}), 8)
+    ended = draw_paths(LONG.model_copy(update={"edge_bps": 30.0, "edge_share": 0.5}), 8)
+    half = always.signal.shape[1] // 2
+    assert np.array_equal(always.signal, ended.signal)  # nobody sees it end
+    assert np.array_equal(always.bars[:, :half], ended.bars[:, :half])
+    close = np.log(ended.bars[..., 3])
+    ahead = (close[:, 15:] - close[:, :-15]) * 1e4
+    slopes = [
+        float((ahead * ended.signal[:, :-15])[:, part].mean())
+        for part in (slice(half - 15), slice(half, None))
+    ]
+    assert slopes == [pytest.approx(30.0, abs=2.5), pytest.approx(0.0, abs=2.5)]
+
+
+def test_a_drift_is_common_lasts_and_is_not_foretold() -> None:
+    settings = LONG.model_copy(update={"drift_bps": 15.0})
+    paths = draw_paths(settings, 5)
+    with_it, without = np.log(paths.bars[..., 3]), closes()
+    added = (with_it - without) * 1e4
+    assert np.allclose(added, added[0], atol=1e-6)
+    steps = np.diff(added[0])
+    assert steps.std() * 15 == pytest.approx(15.0, rel=0.25)
+    # Of six hours, e⁻¹ is left.
+    assert np.corrcoef(steps[360:], steps[:-360])[0, 1] == pytest.approx(np.exp(-1), abs=0.2)
+    assert abs(np.corrcoef(paths.signal[0, :-1], steps)[0, 1]) < 0.1
