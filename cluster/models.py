@@ -111,6 +111,9 @@ def models_promote(
     force: Annotated[
         bool, typer.Option("--force", help="Though the gate did not promote it; give a --reason.")
     ] = False,
+    challenger: Annotated[
+        bool, typer.Option("--challenger", help="It is compared with the champion, and is silent.")
+    ] = False,
     actor: Actor = None,
     json: Json = False,
     mode: ModeOption = None,
@@ -118,13 +121,22 @@ def models_promote(
     set_: Set = None,
 ) -> None:
     """Let a model be champion. One that the gate did not promote is refused, unless forced with a
-    reason, which is kept in the audit log."""
+    reason, which is kept in the audit log. Any may be challenger."""
+
+    from foreshock.errors import StoreError
+    from foreshock.stores.registry import CHALLENGER, CHAMPION
 
     def work() -> Answer:
         tree = read_config(mode, config, set_).tree
         registry = registry_of(tree)
         name, version = resolve(registry, model)
-        change = registry.promote(name, version, actor or getpass.getuser(), reason, force=force)
+        who = actor or getpass.getuser()
+        if not challenger:
+            change = registry.promote(name, version, who, reason, force=force)
+        elif registry.aliases(name).get(CHAMPION) == version:
+            raise StoreError(f"{name} {version} is champion: nobody challenges itself")
+        else:
+            change = registry.point(name, CHALLENGER, version, who, reason)
         return _changed(tree, registry, name, change)
 
     answer(work, json)

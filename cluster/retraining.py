@@ -34,7 +34,8 @@ def plan_of(tree: Config, jobs_url: str, redis_url: str | None) -> RetrainPlan:
 
 def variables_of(tree: Config) -> dict[str, str]:
     """The settings in which a session differs from its mode's files, as variables for its jobs;
-    secrets stay behind."""
+    secrets stay behind, an address of MLflow with a password too (MLFLOW_TRACKING_URI where the
+    jobs run)."""
     plain = load({"mode": tree.mode}, environment={}, dotenv=Path(os.devnull)).tree
     mine, usual = tree.model_dump(mode="json"), plain.model_dump(mode="json")
     out = {"mode": tree.mode, "paths.var_dir": str(tree.paths.under())}
@@ -44,6 +45,8 @@ def variables_of(tree: Config) -> dict[str, str]:
         value = _at(mine, key)
         if value != _at(usual, key):
             out[key] = value if isinstance(value, str) else json.dumps(value)
+    if tree.registry.public_uri:
+        out["registry.mlflow"] = tree.registry.public_uri
     return {ENV_PREFIX + key.replace(".", "__").upper(): text for key, text in out.items()}
 
 

@@ -27,8 +27,10 @@ from serve.wiring import Wiring
 
 
 def _keep_models(registry_dir: Path, ledger: Ledger) -> None:
-    """The card of every registered model into the ledger: what its verdicts refer to."""
+    """The card of every registered model into the ledger, what its verdicts refer to; and who let
+    which speak, where a training did that had no ledger at hand."""
     registry = DirectoryRegistry(registry_dir)
+    registry.tell_ledger(ledger)
     for name in registry.names():
         for version in registry.versions(name):
             path = registry.find(name, version)

@@ -38,6 +38,7 @@ CHALLENGER: Final = "challenger"
 RUNS: Final = "runs"  # beside the models: none of them may be called so
 _NAME = re.compile(r"\w[\w.+@:-]*")  # a venue has symbols in any script
 _RACY_NS: Final = 100_000_000  # a file's stamp may be as coarse as the kernel's tick
+_REST = 10  # times what a look at an MLflow that was away took is what passes before the next one
 _LOG = logging.getLogger(__name__)
 
 
@@ -61,7 +62,9 @@ class Registry(Protocol):
         the same bytes. Raises StoreError."""
         ...
 
-    def point(self, name: str, alias: str, version: str) -> None:
+    def point(
+        self, name: str, alias: str, version: str, actor: str = "registry", reason: str = ""
+    ) -> Change:
         """Let `alias` mean `version` from now on. Raises StoreError on an unknown version."""
         ...
 
@@ -95,8 +98,8 @@ class DirectoryRegistry:
 
     ledger         opens the ledger whose audit log is told of every change of champion; None tells
                    nobody: whoever opens the registry with one next tells what was not told
-    tracking_uri   of the MLflow that is brought up to date after a run, promotion or rollback; None
-                   leaves that to whoever calls `record`
+    tracking_uri   of the MLflow that is brought up to date after a run, and after a promotion or
+                   rollback of what a run has made; None leaves that to whoever calls `record`
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class DirectoryRegistry:
         self._index = root / "registry.json"
         self._ledger, self._uri, self._clock = ledger, tracking_uri, clock
         self._cached: tuple[tuple[int, int, int], dict[str, Any]] | None = None
+        self._rests_until_s = 0.0  # monotonic
 
     def names(self) -> list[str]:
         """Every model name, sorted."""
@@ -160,10 +164,12 @@ class DirectoryRegistry:
                 entry.setdefault("registered_ns", {})[version] = self._clock()
         return place
 
-    def point(self, name: str, alias: str, version: str) -> None:
+    def point(
+        self, name: str, alias: str, version: str, actor: str = "registry", reason: str = ""
+    ) -> Change:
         """Let `alias` mean `version` from now on, whatever its card says; `promote` looks at the
         card. Raises StoreError on an unknown version."""
-        self._move(name, alias, version, "registry", "point", "")
+        return self._move(name, alias, version, actor, "point", reason)
 
     def promote(
         self, name: str, version: str, actor: str, reason: str = "", *, force: bool = False
@@ -181,7 +187,8 @@ class DirectoryRegistry:
         if forced and not reason.strip():
             raise StoreError(f"{name} {version} may only be forced with a reason")
         action = "force" if forced else "promote"
-        return self._told(self._move(name, CHAMPION, version, actor, action, reason, verdict))
+        change = self._move(name, CHAMPION, version, actor, action, reason, verdict)
+        return self._told(name, change)
 
     def rollback(self, name: str, actor: str, reason: str = "") -> Change:
         """Let the champion before this one be champion again and tell the audit log; once more goes
@@ -193,7 +200,7 @@ class DirectoryRegistry:
             if version is None or version not in entry["versions"]:
                 raise StoreError(f"{name} has no earlier champion to go back to")
             change = self._changed(entry, name, CHAMPION, version, actor, "rollback", reason, "")
-        return self._told(change)
+        return self._told(name, change)
 
     def card(self, name: str, version: str) -> dict[str, Any]:
         """`card.json` of a version as it is written. Raises StoreError on an unknown version or a
@@ -222,19 +229,22 @@ class DirectoryRegistry:
 
         return record(self, tracking_uri or self._uri or "")
 
-    def tell_ledger(self) -> int:
-        """Tell the audit log what it was not told yet; how many changes that were. Raises
-        StoreError where the ledger is away."""
+    def tell_ledger(self, ledger: Ledger | None = None) -> int:
+        """Tell the audit log what it was not told yet; how many changes that were. `ledger` is an
+        open one, and stays open; without it that of the registry is opened. Raises StoreError where
+        it is away."""
         from foreshock.stores.registry_history import tell
 
-        if self._ledger is None or not any(_untold(e) for e in self._read().values()):
+        opens = self._ledger if ledger is None else lambda: ledger
+        if opens is None or not any(map(_untold, self._read().values())):
             return 0
-        ledger = self._ledger()
+        found = opens()
         try:
             with self._locked() as index:
-                return sum(tell(name, entry, ledger) for name, entry in index.items())
+                return sum(tell(name, entry, found) for name, entry in index.items())
         finally:
-            ledger.close()
+            if found is not ledger:
+                found.close()
 
     def _move(
         self, name: str, alias: str, version: str, actor: str, action: str, reason: str,
@@ -276,22 +286,34 @@ class DirectoryRegistry:
         entry: dict[str, Any] = index.get(name, {"versions": [], "aliases": {}})
         return entry
 
-    def _told(self, change: Change) -> Change:
-        """The change is made; a ledger or an MLflow that is away is told of it later."""
+    def _told(self, name: str, change: Change) -> Change:
+        """The change is made; a ledger or an MLflow that is away is told of it later, and MLflow
+        of a version whose run is not over when it is: there a version keeps the run it came with.
+        """
         try:
             self.tell_ledger()
         except StoreError as error:
             _LOG.warning("the audit log is told later: %s", error)
-        self._up_to_date()
+        if self._uri is not None:
+            from foreshock.stores.registry_runs import read_runs
+
+            made = [name, change.version]
+            if any(made in run["models"] for run in read_runs(self.root / RUNS).values()):
+                self._up_to_date()
         return change
 
     def _up_to_date(self) -> None:
-        if self._uri is None:
+        """A server that takes connections and answers none costs its time limit: a training of
+        hundreds of models asks it now and then, not twice a model."""
+        began_s = time.monotonic()
+        if self._uri is None or began_s < self._rests_until_s:
             return
         try:
             self.record()
         except StoreError as error:
             _LOG.warning("MLflow is told later: %s", error)
+            now_s = time.monotonic()
+            self._rests_until_s = now_s + _REST * (now_s - began_s)
 
     def _read(self) -> dict[str, Any]:
         """The index, not to be changed: parsed anew when the file is another than it was. Those who

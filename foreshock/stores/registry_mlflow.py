@@ -1,8 +1,10 @@
 """MLflow's copy of the registry: runs, model versions, aliases, for people and other machines.
 
 `record` makes MLflow like the directory, whatever it had before: it looks what is there, adds what
-is missing and moves aliases. So it may be killed anywhere and simply be called again. MLflow is
-imported here and only when there is something to do: that takes three seconds of a core.
+is missing and moves aliases. So it may be killed anywhere and simply be called again. For the same
+reason MLflow's client repeats no request: a request whose answer was lost may have been obeyed, and
+a repeated one would make a second run; another look tells (0084-look-again.md of the decisions).
+MLflow is imported here and only when there is something to do: that takes three seconds of a core.
 
 Without an address it is a SQLite file and a directory of artifacts in the registry's own root. The
 schema of that file is made beside it and renamed, since MLflow cannot finish one that it began.
@@ -17,6 +19,7 @@ import logging
 import os
 import re
 import shutil
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +38,7 @@ RUN_TAG, VERSION_TAG, DONE_TAG = "foreshock.run", "foreshock.version", "foreshoc
 _LOCAL, _ARTIFACTS, _STATE = "mlflow.sqlite", "mlflow-artifacts", "mlflow.json"
 # Where MLflow's own limits are lower than what we have to say.
 _PARAM_CHARS, _TAG_CHARS, _BATCH = 6_000, 5_000, 100
+_LOOKS, _PAUSE_S = 2, 1.0  # what another process made meanwhile is found by the second look
 _CARD_TAGS = ("verdict", "kind", "scope", "data_fingerprint", "code_version", "cost_version")
 _LOG = logging.getLogger(__name__)
 
@@ -52,30 +56,40 @@ def record(registry: DirectoryRegistry, tracking_uri: str = "") -> dict[str, int
         return {"runs": 0, "versions": 0, "aliases": 0}
     uri = tracking_uri or local_uri(root)
     with _alone(root / ".mlflow.lock"):
-        state = {"uri": uri, "registry": _digest(root)}
+        state = {"uri": hashlib.sha256(uri.encode()).hexdigest(), "registry": _digest(root)}
         if _state(root) == state:
             return {"runs": 0, "versions": 0, "aliases": 0}
-        try:
-            with _quiet():
-                told = _Recorder(registry, uri, root).all()
-        except Exception as error:  # MLflow, SQLAlchemy, requests and urllib3 have a tree each
-            if isinstance(error, StoreError):
-                raise
-            raise StoreError(f"MLflow at {_shown(uri)} was not brought up to date: {error}") from (
-                error
-            )
+        told = _told(registry, uri, root)
         temporary = root / f".{_STATE}.unfinished"
         temporary.write_text(json.dumps(state) + "\n")
         temporary.replace(root / _STATE)
     return told
 
 
+def _told(registry: DirectoryRegistry, uri: str, root: Path) -> dict[str, int]:
+    """What was new there. Raises StoreError, without the address's password."""
+    for look in range(1, _LOOKS + 1):
+        try:
+            with _quiet():
+                return _Recorder(registry, uri, root).all()
+        except StoreError:
+            raise
+        except Exception as error:  # MLflow, SQLAlchemy, requests and urllib3 have a tree each
+            if look == _LOOKS:
+                words = f"MLflow at {uri} was not brought up to date: {error}"
+                raise StoreError(_shown(words)) from None  # their words have the address, too
+        time.sleep(_PAUSE_S)
+    raise AssertionError
+
+
 def client_of(uri: str) -> Any:
-    """An MLflow client that tells nobody of its use and does not wait for minutes."""
+    """An MLflow client that tells nobody of its use, prints nothing, and neither waits for minutes
+    nor sends a request twice."""
     for name, value in (
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
         ("DO_NOT_TRACK", "true"),
-        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
+        ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),  # where verbs print a document
+        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"),
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "20"),
     ):
         os.environ.setdefault(name, value)
@@ -116,7 +130,11 @@ class _Recorder:
 
     def _runs(self) -> tuple[dict[tuple[str, str], str], int]:
         """({(name, version): MLflow's id of the run that made it}, how many runs were new)."""
-        known = {run.data.tags.get(RUN_TAG): run for run in self._search_runs()}
+        known: dict[str, Any] = {}
+        for run in self._search_runs():  # one that is complete counts, should there be two
+            tag = run.data.tags.get(RUN_TAG, "")
+            if tag not in known or DONE_TAG in run.data.tags:
+                known[tag] = run
         made: dict[tuple[str, str], str] = {}
         new = 0
         for ours, document in read_runs(self._root / "runs").items():
@@ -128,7 +146,7 @@ class _Recorder:
                 run_id = run.info.run_id
             made.update({(name, version): run_id for name, version in document["models"]})
         for tag, run in known.items():  # of versions that were registered without a run
-            if tag and tag.startswith("model:"):
+            if tag.startswith("model:"):
                 name, _, version = tag.removeprefix("model:").rpartition(":")
                 made.setdefault((name, version), run.info.run_id)
         return made, new
@@ -165,9 +183,10 @@ class _Recorder:
 
     def _versions(self, made: dict[tuple[str, str], str]) -> tuple[int, dict[tuple[str, str], str]]:
         """(how many were new, {(name, version): MLflow's number})."""
-        numbers = {
+        every = self._pages(self._client.search_model_versions)
+        numbers = {  # the first counts, should there be two: an alias must not go to and fro
             (found.name, found.tags[VERSION_TAG]): str(found.version)
-            for found in self._pages(self._client.search_model_versions)
+            for found in sorted(every, key=lambda each: -int(each.version))
             if VERSION_TAG in found.tags
         }
         models = {model.name for model in self._pages(self._client.search_registered_models)}
@@ -220,8 +239,8 @@ class _Recorder:
             for alias, version in ours.items():
                 number = numbers[model_name(name), version]
                 if known.get(alias) != number:
+                    self._tell_change(name, version, number)  # first: the alias says it is told
                     self._client.set_registered_model_alias(model_name(name), alias, number)
-                    self._tell_change(name, version, number)
                     moved += 1
             for alias in known.keys() - ours.keys():
                 self._client.delete_registered_model_alias(model_name(name), alias)
@@ -293,9 +312,9 @@ def _state(root: Path) -> dict[str, Any] | None:
     return state
 
 
-def _shown(uri: str) -> str:
-    """Without a password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+def _shown(words: str) -> str:
+    """Without the passwords of addresses."""
+    return re.sub(r"//[^/@\s]*@", "//", words)
 
 
 @contextmanager

@@ -21,3 +21,9 @@ class RegistrySettings(Section):
     def tracking_uri(self) -> str:
         """The address; empty where none is set."""
         return "" if self.mlflow is None else self.mlflow.get_secret_value()
+
+    @property
+    def public_uri(self) -> str:
+        """The address where anybody may read it, as in a job's environment, which Ray's dashboard
+        shows: empty where it holds a password, or where none is set."""
+        return "" if "@" in self.tracking_uri else self.tracking_uri

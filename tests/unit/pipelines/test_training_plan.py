@@ -55,6 +55,11 @@ def test_scopes_and_symbols_are_multiplied_and_memory_decides(tmp_path: Path) ->
     said = io.StringIO()
     Console(file=said, width=200).print(table_of(tight))
     assert "does NOT fit in" in said.getvalue() and "400 symbols" in said.getvalue()
+    size = plan["bytes"]
+    assert peak == max(size["load"], size["sweep"], size["final"])
+    here = plan_of(tree, place, symbols=400, use_ray=False)["bytes"]
+    assert here["object_store"] == 0 and here["sweep"] < size["sweep"]
+    assert (here["load"], here["final"]) == (size["load"], size["final"])
     alone = config(**{"training.search.scopes": ["symbol"]})
     assert plan_of(alone, place)["bytes"]["worker"] < small["bytes"]["worker"]
 

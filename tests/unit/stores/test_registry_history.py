@@ -135,6 +135,19 @@ def test_a_ledger_that_was_away_is_told_later_and_once(tmp_path: Path, ledger: O
     assert [each[3] for each in trail(ledger)] == ["v1", "v2"]
 
 
+def test_a_training_without_a_ledger_is_told_by_whoever_has_one_open(
+    tmp_path: Path, ledger: Open
+) -> None:
+    registry_with(tmp_path, None, v1="promoted").promote("a", "v1", "training", "good")
+    serving = DirectoryRegistry(tmp_path / "models")
+    opened = ledger()
+    assert (serving.tell_ledger(opened), serving.tell_ledger(opened)) == (1, 0)
+    assert opened.audit_trail()[0]["action"] == "model.promote"  # it is open still
+    opened.close()
+    assert trail(ledger) == [("training", "model.promote", None, "v1", "good")]
+    assert serving.tell_ledger() == 0  # it has none of its own
+
+
 def test_an_index_of_before_is_read(tmp_path: Path, ledger: Open) -> None:
     registry = registry_with(tmp_path, ledger, v1="", v2="promoted")
     index = tmp_path / "models" / "registry.json"

@@ -193,6 +193,45 @@ def test_a_server_that_is_away_stops_no_training(
     assert "MLflow is told later" in caplog.text
 
 
+def test_a_server_that_hangs_is_asked_now_and_then_and_not_for_every_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import foreshock.stores.registry as house
+    import foreshock.stores.registry_mlflow as room
+
+    clock_s, asked = [0.0], []
+
+    def hangs(registry: DirectoryRegistry, uri: str = "") -> Mapping[str, int]:
+        asked.append(clock_s[0])
+        clock_s[0] += 40.0  # two looks of twenty seconds
+        raise StoreError("it was not brought up to date: timed out")
+
+    monkeypatch.setattr(room, "record", hangs)
+    monkeypatch.setattr(house.time, "monotonic", lambda: clock_s[0])
+    registry = open_registry(tmp_path / "models", "http://127.0.0.1:1")
+    for number in range(1000):  # hundreds of models, a second each
+        registry.log_run(Run("a", number, number + 1))
+        clock_s[0] += 1.0
+    assert len(asked) == 3 and clock_s[0] == 1000 + 3 * 40.0
+
+
+def test_what_is_told_of_a_failure_has_no_password(tmp_path: Path) -> None:
+    program = """
+import foreshock.stores.registry_mlflow as m
+from foreshock.errors import StoreError
+m._PAUSE_S = 0.0
+root.mkdir()
+registry = DirectoryRegistry(root)
+try:
+    registry.record("http://ann:secret@127.0.0.1:1")
+except StoreError as error:
+    print(json.dumps([str(error), str(error.__cause__)]))
+"""
+    said, cause = python(program, tmp_path / "models")
+    assert "http://127.0.0.1:1" in said and "secret" not in said
+    assert cause == "None"
+
+
 def test_names_are_ones_that_mlflow_takes() -> None:
     assert model_name("binance.binance-usdm.bars@group:liquid") == (
         "binance.binance-usdm.bars@group-liquid"
