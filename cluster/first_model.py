@@ -12,6 +12,7 @@ from foreshock.models.base import Domain
 from foreshock.models.dataset import TrainingSet
 from foreshock.settings import Config
 from foreshock.stores.registry import DirectoryRegistry
+from foreshock.stores.trials import TrialStore
 
 Say = Callable[[str], None]
 
@@ -74,9 +75,8 @@ def first_dataset(config: Config, say: Say) -> tuple[Path, TrainingSet]:
 
 def train_first_model(config: Config, say: Say) -> dict[str, Any]:
     """Train on `first_dataset`. Returns the report of `pipelines.tune_models.tune`; where there is
-    nothing to learn it promotes nothing."""
-    from foreshock.models.boosted import BoostedSettings
-    from pipelines.tune_models import settings_of, tune
+    nothing to learn it promotes nothing. Its trials count with those of all other trainings."""
+    from pipelines.tune_models import base_of, settings_of, tune
 
     training, data = config.training, first_dataset(config, say)[1]
     say(f"training on {len(data)} rows, horizons {', '.join(map(str, config.labels.horizons_s))} s")
@@ -85,9 +85,11 @@ def train_first_model(config: Config, say: Say) -> dict[str, Any]:
             data.with_features(training.features),
             Path(place) / "artifact",
             settings=settings_of(config),
-            base=BoostedSettings(seed=training.seed),
+            base=base_of(training),
             trials=training.trials,
             seed=training.seed,
             use_ray=False,
             registry=registry_of(config),
+            ledger=TrialStore(config.paths.under("trials.jsonl")),
+            search=training.search,
         )

@@ -19,9 +19,7 @@ def open_ledger(config: Config, *, upgrade: bool) -> Ledger:
     """The configured ledger. Raises StoreError where it is away."""
     from foreshock.stores.ledger import Ledger
 
-    url = config.ledger.url
-    where = config.paths.under("ledger.sqlite") if url is None else url.get_secret_value()
-    return Ledger(where, upgrade=upgrade)
+    return Ledger(config.ledger_place, upgrade=upgrade)
 
 
 def ledger_status(

@@ -100,7 +100,8 @@ def answer(work: Callable[[], Answer], json: bool) -> None:
         found = work()
     except Exception as error:
         code, sentence = _judge(error)
-        Console(stderr=True, highlight=False).print(f"[red]foreshock:[/] {_plain(sentence)}")
+        console = Console(stderr=True, highlight=False)
+        console.print(f"[red]foreshock:[/] {_plain(sentence)}", soft_wrap=True)  # one line
         raise typer.Exit(code) from None
     found.show(Console(highlight=False))
     raise typer.Exit(DONE if found.passed else FAILED)

@@ -314,7 +314,6 @@ class System:
                 if self._given_up:
                     return
             config = self.config
-            ledger = config.ledger.url.get_secret_value() if config.ledger.url else None
             self._site = deploy(
                 ServeSettings.of(
                     config.serve,
@@ -323,7 +322,7 @@ class System:
                 ),
                 Wiring(
                     redis_url=self._redis_url,
-                    ledger=ledger or config.paths.under("ledger.sqlite"),
+                    ledger=config.ledger_place,
                     registry_dir=config.paths.under("models"),
                     domain=self.domain,
                     symbols=self._symbols,

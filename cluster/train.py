@@ -20,13 +20,13 @@ from rich.console import Console
 from cluster.options import Files, Json, ModeOption, Set, read_config
 from cluster.output import Answer, PartMissingError, answer
 from cluster.session import Say, polite_end, sayer
-from foreshock.errors import DatasetError, ForeshockError
+from foreshock.errors import DatasetError, ForeshockError, StoreError
 
 if TYPE_CHECKING:
+    from foreshock.config import Loaded
     from foreshock.settings import Config
 
 MODULE: Final = "pipelines.tune_models"
-MANIFEST: Final = "manifest.json"
 END_WAIT_S: Final = 30.0
 LOOK_EVERY_S: Final = 1.0
 TAIL: Final = 20
@@ -61,13 +61,16 @@ def train(
     """Train on a dataset and register the model; it becomes champion where it passes its judges."""
 
     def work() -> Answer:
-        tree = read_config(mode, config, given).tree
+        loaded = read_config(mode, config, given)
+        tree = loaded.tree
         say = sayer()
-        directory = dataset_for(tree, say) if dataset is None else checked(dataset)
+        directory = dataset_for(tree, say) if dataset is None else checked(dataset, loaded)
         if plan:
             return planned(tree, directory, trials, symbols)
-        say(f"training on {directory}")
         registry = tree.paths.under("models")
+        if submit is None:
+            ready_to_keep(tree, registry)
+        say(f"training on {directory}")
         with polite_end(), tempfile.TemporaryDirectory(prefix="foreshock-") as place:
             words = arguments(directory, Path(place) / "artifact", registry, trials, no_ray)
             words += ["--resume"] if resume else []
@@ -76,6 +79,7 @@ def train(
             else:
                 report = run_there(submit, words, tree, say)
         report.pop("artifact", None)  # the registry has its copy
+        tell_audit_log(tree, say)
         document = {"dataset": str(directory), "registry": str(registry), **report}
 
         def show(console: Console) -> None:
@@ -101,11 +105,44 @@ def planned(tree: Config, dataset: Path, trials: int | None, symbols: int | None
     return Answer(plan, lambda console: console.print(table_of(plan)), passed=plan["fits"])
 
 
-def checked(dataset: Path) -> Path:
-    """`dataset`, absolute. Raises DatasetError where none lies there."""
+def checked(dataset: Path, loaded: Loaded[Config]) -> Path:
+    """`dataset`, absolute. Raises DatasetError where none lies there, where its manifest tells not
+    what it should, and where it lacks a horizon that a flag asks for."""
+    from pipelines.datasets import MANIFEST, read_manifest
+
     if not (dataset / MANIFEST).is_file():
         raise DatasetError(f"{dataset} is no dataset: it has no {MANIFEST}")
+    horizons_s = read_manifest(dataset)["manifest"]["horizons_s"]
+    source, asked = loaded.provenance["labels.horizons_s"], loaded.tree.labels.horizons_s
+    absent = [horizon for horizon in asked if horizon not in horizons_s]
+    if source.startswith("flag ") and absent:
+        raise DatasetError(f"{dataset} has horizons of {horizons_s} s, not of {absent} ({source})")
     return dataset.absolute()
+
+
+def ready_to_keep(tree: Config, registry: Path) -> None:
+    """Raises StoreError, before hours of training, where their result could not be kept."""
+    from foreshock.stores.trials import TrialStore
+
+    for place in (registry, tree.paths.under("runs")):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise StoreError(f"nothing can be kept in {place}: {error.strerror}") from error
+    for _ in TrialStore(tree.paths.under("trials.jsonl")):  # raises where it cannot be read
+        break
+
+
+def tell_audit_log(tree: Config, say: Say) -> None:
+    """Of a new champion: the training itself knows no ledger, whose address may be a secret."""
+    from cluster.models_find import registry_of
+
+    try:
+        registry_of(tree).tell_ledger()
+    except StoreError as error:
+        say(f"the audit log is told later: {error}")
 
 
 def dataset_for(tree: Config, say: Say) -> Path:
@@ -149,6 +186,8 @@ def environment(tree: Config) -> dict[str, str]:
         if key in ("mode", "retraining.max_age_s") or key.startswith("training.")
     }
     values["paths.var_dir"] = str(tree.paths.under())
+    if tree.registry.public_uri:
+        values["registry.mlflow"] = tree.registry.public_uri
     return {ENV_PREFIX + key.replace(".", "__").upper(): text for key, text in values.items()}
 
 

@@ -31,6 +31,7 @@ from foreshock.features.settings import FeatureSettings
 from foreshock.labels.barriers import LabelSettings
 from foreshock.market.selection import SymbolFilter
 from foreshock.models.calibration import CalibrationSettings
+from foreshock.models.outlook import OutlookSettings
 from foreshock.models.retraining import RetrainingSettings
 from foreshock.signals.gate import GateSettings
 from foreshock.simulation.settings import SimulationSettings
@@ -191,6 +192,15 @@ class Training(Section):
         description="Which features a model is trained on: names with * for any letters. What is "
         "computed and recorded is said in `features`; a model reads its own columns out of it.",
     )
+    symbols: tuple[str, ...] = Field(
+        default=(),
+        description="Which of the dataset's pairs are trained on; none named are all of them.",
+    )
+    recipe: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Fields of the recipe that the sweep starts from, `kind` among them (boosted, "
+        "xgboosted, logistic …); the rest keep the kind's defaults. `search.space` must be of it.",
+    )
     trials: int = Field(
         default=4,
         ge=1,
@@ -205,6 +215,11 @@ class Training(Section):
     )
     promotion: PromotionSettings = Field(
         default_factory=PromotionSettings, description="What a model must show before it speaks."
+    )
+    outlook: OutlookSettings = Field(
+        default_factory=OutlookSettings,
+        description="What a model says of the outcome's size beside the chance of a surge. It "
+        "decides nothing, and whoever scores pays for it.",
     )
     certificate_rows: int = Field(
         default=1_000_000,
@@ -478,6 +493,12 @@ class Config(Section):
     def label_settings(self) -> LabelSettings:
         """The surge definition under the bill of `costs`, whose version is part of it."""
         return self.labels.model_copy(update={"bill_version": self.costs.version})
+
+    @property
+    def ledger_place(self) -> str | Path:
+        """Address of the ledger, or the SQLite file that it is by default."""
+        url = self.ledger.url
+        return self.paths.under("ledger.sqlite") if url is None else url.get_secret_value()
 
     def gate_settings(self) -> GateSettings:
         """The gate with the bill of `costs` and the very barriers that labels are made with."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from foreshock.features.settings import FeatureSettings
 from foreshock.labels.barriers import CENSORED, LabelSettings
 from foreshock.labels.overlap import average_uniqueness
 from foreshock.market.clock import SECOND_NS
+from foreshock.market.rows import ALL, ARRIVAL, META, Rows, as_words
 from foreshock.models.dataset import TrainingSet
 from foreshock.settings import Config, load
 from foreshock.stores.archive_plan import series_of
@@ -36,6 +37,7 @@ from foreshock.stores.cold import open_cold
 from foreshock.stores.cold_settings import Stores, cold_directory
 from foreshock.stores.cold_tables import labels_table
 from foreshock.stores.recordings import Recording
+from foreshock.stores.row_tables import pack_mask
 from pipelines.dataset_cut import HistorySession, RecordingSession, Session
 from pipelines.dataset_labels import label_steps
 from pipelines.dataset_play import play
@@ -71,8 +73,11 @@ def build_dataset(
     )  # fmt: skip
     names: dict[str, int] = {}
     parts: dict[str, list[Any]] = {}
+    recorded: dict[str, int] = {}
     for recording in recordings:
-        played = play(recording.instruments, recording.rows(), settings=settings)
+        symbols = [instrument.symbol for instrument in recording.instruments]
+        rows = _until(recorded, symbols, recording.rows())
+        played = play(recording.instruments, rows, settings=settings)
         if not len(played.at_ns):
             continue
         for s, instrument in enumerate(recording.instruments):
@@ -90,8 +95,24 @@ def build_dataset(
         for t1_ns in found["t1_ns"].T
     ]
     found["weights"] = np.mean(unique, axis=0).astype(np.float32)
-    made = TrainingSet(symbols=tuple(names), manifest=settings.manifest(source, market), **found)
-    return made.in_order().check()
+    manifest = {**settings.manifest(source, market), "recorded_to_ns": recorded}
+    return TrainingSet(symbols=tuple(names), manifest=manifest, **found).in_order().check()
+
+
+def _until(
+    recorded: dict[str, int], symbols: Sequence[str], batches: Iterable[Rows]
+) -> Iterator[Rows]:
+    """The batches as they come; `recorded` is told when the last row of each symbol arrived, those
+    of all symbols among them."""
+    for rows in batches:
+        words = as_words(rows)
+        heads = words[~pack_mask(words)]
+        whose = heads[:, META] >> 32
+        for number, symbol in enumerate(symbols):
+            mine = heads[(whose == number) | (whose == ALL), ARRIVAL]
+            if len(mine):
+                recorded[symbol] = max(recorded.get(symbol, 0), int(mine[-1]))
+        yield rows
 
 
 def keep_labels(made: TrainingSet, stores: Stores, var_dir: Path) -> int:

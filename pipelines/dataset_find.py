@@ -26,7 +26,7 @@ def newest_dataset(tree: Config) -> Path | None:
             fits = told["label_fingerprint"] == tree.label_settings().fingerprint
             fits = fits and told["domain"]["source"] == source
             fits = fits and all(digests.get(name) == whole[name] for name in needed)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # half a dataset, or something else: not one to choose unasked
         if fits:
             fitting.append((path.stat().st_mtime_ns, path.parent))

@@ -104,7 +104,11 @@ def build_store(
         done = run(_build_and_tidy, [[(j, _old(c, j)) for j in todo]
                                      for c, todo in zip(chains, stale, strict=True)],
                    lambda: tell("", 0))  # fmt: skip
-        document = _finish(directory, chains, settings.manifest(source, market))
+        recorded: dict[str, int] = {}
+        for (_, symbol), mine in by_symbol.items():
+            recorded[symbol] = max(recorded.get(symbol, 0), *(cut.last_ns for cut in mine))
+        manifest = {**settings.manifest(source, market), "recorded_to_ns": recorded}
+        document = _finish(directory, chains, manifest)
     planned = sum(map(len, chains))
     made = [each for chain in done for each in chain]
     return Built(directory, document, planned, len(made), made)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,10 +26,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 
 from foreshock.errors import DatasetError
 from foreshock.market.clock import SECOND_NS
-from foreshock.models.dataset import TrainingSet
+from foreshock.models.dataset import TrainingSet, check_manifest
 from foreshock.stores.files import whole_file
 
 MANIFEST = "manifest.json"
@@ -104,15 +106,38 @@ def _fingerprint(
     return digest.hexdigest()[:16]
 
 
+class _Document(BaseModel):
+    """DIR/manifest.json, as `write_manifest` writes it."""
+
+    manifest: Mapping[StrictStr, Any]
+    symbols: Sequence[StrictStr]
+    rows: StrictInt
+    parts: Mapping[StrictStr, StrictInt]
+    fingerprint: StrictStr
+
+
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """DIR/manifest.json. Raises DatasetError where it is missing or no manifest."""
+    """DIR/manifest.json. Raises DatasetError, naming the directory and the key, where it is missing
+    or says not what a dataset must."""
     try:
         body: dict[str, Any] = json.loads((directory / MANIFEST).read_text())
-        missing = {"manifest", "symbols", "rows", "parts", "fingerprint"} - set(body)
-    except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"{directory} is no readable dataset: {error!r}") from error
-    if missing:
-        raise DatasetError(f"{directory} is no readable dataset: its manifest lacks {missing}")
+        told = _Document.model_validate(body)
+        check_manifest(told.manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(("manifest.json", *map(str, first["loc"])))
+        raise DatasetError(
+            f"{directory} is no readable dataset: {place}: {first['msg']}, got "
+            f"{reprlib.repr(first['input'])}"
+        ) from error
+    except (OSError, ValueError, DatasetError) as error:
+        why = str(error) if isinstance(error, DatasetError) else repr(error)
+        raise DatasetError(f"{directory} is no readable dataset: {why}") from error
+    if sum(told.parts.values()) != told.rows:
+        raise DatasetError(
+            f"{directory} is no readable dataset: it tells of {told.rows} rows, its parts of "
+            f"{sum(told.parts.values())}"
+        )
     return body
 
 

@@ -15,8 +15,10 @@ from foreshock.errors import DatasetError
 from foreshock.market.clock import SECOND_NS
 from foreshock.models.base import ModelCard
 from foreshock.models.dataset import TrainingSet
-from foreshock.models.session import open_session, run_graph
+from foreshock.models.onnx import RAW
+from foreshock.models.session import open_session, run_outputs
 from foreshock.validation import measures
+from foreshock.validation.forecasts import equal_groups
 from foreshock.validation.rule import RuleSettings, net_bps, take
 
 Floats = NDArray[np.float64]
@@ -37,6 +39,8 @@ class HorizonEvidence:
     threshold      probability from which the model speaks
     importance     share of the gain by feature; empty for what has none
     baselines      probabilities (n,) of simpler models by their kind
+    outlook        (n,) bps by the graph's further outputs, and `outcome_bps`, what came; empty of a
+                   graph that has none
     """
 
     horizon_s: int
@@ -50,18 +54,20 @@ class HorizonEvidence:
     threshold: float
     importance: Mapping[str, float] = field(default_factory=dict)
     baselines: Mapping[str, Floats] = field(default_factory=dict)
+    outlook: Mapping[str, Floats] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls, data: TrainingSet, rows: Rows, h: int, probability: Floats, threshold: float,
         importance: Mapping[str, float] | None = None,
         baselines: Mapping[str, Floats] | None = None,
+        outlook: Mapping[str, Floats] | None = None,
     ) -> HorizonEvidence:  # fmt: skip
         """From a dataset's test rows.
 
         rows          int64: of the test part; those without a known label are left out
         probability   float64 (rows of `data`,): of every row of the dataset
-        baselines     the same shape by kind
+        baselines     the same shape by kind; `outlook`: by output
 
         Raises DatasetError where no row has a label."""
         rows = rows[data.labels[rows, h] >= 0]
@@ -70,6 +76,7 @@ class HorizonEvidence:
         rows = rows[np.argsort(data.t0_ns[rows], kind="stable")]
         far, near, bill = data.far_bps[rows, h], data.near_bps[rows, h], data.bill_bps[rows, h]
         p = probability[rows].astype(np.float64)
+        told = {"outcome_bps": data.outcome_bps[:, h], **outlook} if outlook else {}
         return cls(
             horizon_s=data.horizons_s[h],
             t0_ns=data.t0_ns[rows],
@@ -82,6 +89,7 @@ class HorizonEvidence:
             threshold=threshold,
             importance=dict(importance or {}),
             baselines={kind: q[rows].astype(np.float64) for kind, q in (baselines or {}).items()},
+            outlook={n: v[rows].astype(np.float64) for n, v in told.items()},
         )
 
     @property
@@ -182,19 +190,13 @@ class Bin:
 def reliability_bins(evidence: HorizonEvidence, bins: int = 10) -> list[Bin]:
     """Groups of about equally many rows by probability; rows of the same probability are never
     parted. Intervals count independent stretches (`HorizonEvidence.blocks`)."""
-    order = np.argsort(evidence.probability, kind="stable")
-    p, y, blocks = evidence.probability[order], evidence.label[order] == 1, evidence.blocks[order]
-    edges = [0]
-    for target in np.linspace(0, len(p), bins + 1)[1:-1].astype(int):
-        edge = int(np.searchsorted(p, p[target], side="left"))
-        if edge > edges[-1]:
-            edges.append(edge)
-    out = []
-    for begin, end in zip(edges, [*edges[1:], len(p)], strict=True):
-        share, independent = float(y[begin:end].mean()), len(np.unique(blocks[begin:end]))
+    out, blocks = [], evidence.blocks
+    for rows in equal_groups(evidence.probability, bins):
+        share = float(np.mean(evidence.label[rows] == 1))
+        independent = len(np.unique(blocks[rows]))
         low, high = share_interval(share, independent)
-        mean = float(p[begin:end].mean())
-        out.append(Bin(mean, share, low, high, end - begin, independent))
+        mean = float(evidence.probability[rows].mean())
+        out.append(Bin(mean, share, low, high, len(rows), independent))
     return out
 
 
@@ -236,24 +238,40 @@ def evidence_of(
     card: ModelCard, graph: bytes, data: TrainingSet, test: Rows, *,
     trials: Sequence[TrialEvidence] = (),
     importance: Mapping[int, Mapping[str, float]] | None = None,
-    baselines: Mapping[int, Mapping[str, Floats]] | None = None,
+    losses: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    baselines: Mapping[str, Floats] | None = None,
     rule: RuleSettings | None = None,
 ) -> RunEvidence:  # fmt: skip
     """The evidence of a model that was made: its graph scores the test rows once more.
 
-    test         rows of `data` in the card's test part
+    test         (m,) rows of `data` in the card's test part
     importance   by horizon in seconds; the graph does not hold gains
-    baselines    probabilities (rows of `data`,) by horizon in seconds and kind
+    losses       by horizon in words, as `RunEvidence.losses`
+    baselines    probabilities (m, H) of the test rows by kind
 
     Raises DatasetError where a horizon has no test row with a known label."""
-    p = np.full((len(data), len(card.horizons_s)), np.nan)
-    p[test] = run_graph(open_session(graph), data.X[test], "probability")
+
+    def spread(values: NDArray[np.floating]) -> Floats:
+        """(n, H) over all rows of `data`, NaN where it is not of the test part."""
+        out = np.full((len(data), len(card.horizons_s)), np.nan)
+        out[test] = values
+        return out
+
+    session = open_session(graph)
+    names = [output.name for output in session.get_outputs() if output.name != RAW]
+    found = dict(zip(names, run_outputs(session, data.X[test], names), strict=True))
+    said = {name: spread(values) for name, values in found.items()}
+    p = said.pop("probability")
+    beside = {kind: spread(values) for kind, values in (baselines or {}).items()}
     horizons = tuple(
         HorizonEvidence.of(
-            data, test, h, p[:, h], card.thresholds[h],
-            (importance or {}).get(horizon_s), (baselines or {}).get(horizon_s),
+            data, test, h, p[:, h], card.thresholds[h], (importance or {}).get(horizon_s),
+            {kind: values[:, h] for kind, values in beside.items()},
+            {name: values[:, h] for name, values in said.items()},
         )
         for h, horizon_s in enumerate(card.horizons_s)
     )  # fmt: skip
     told = card.model_dump(mode="json")
-    return RunEvidence(told, data.symbols, horizons, tuple(trials), rule=rule or RuleSettings())
+    return RunEvidence(
+        told, data.symbols, horizons, tuple(trials), losses or {}, rule=rule or RuleSettings()
+    )

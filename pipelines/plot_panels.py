@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from foreshock.market.clock import SECOND_NS
+from foreshock.models.outlook import EXPECTED, HIGH, LOW, arranged
+from foreshock.validation.forecasts import equal_groups
 from pipelines.evidence import (
     HorizonEvidence,
     RunEvidence,
@@ -34,6 +36,11 @@ def reliability(axes: Axes, told: HorizonEvidence, run: RunEvidence) -> None:
     for each in bins:
         axes.plot([each.mean] * 2, [each.low, each.high], color=MODEL, linewidth=1.2, alpha=0.6)
     axes.plot(means, shares, "o-", color=MODEL, markersize=4, linewidth=1.2, label="model")
+    for colour, (kind, p) in zip(BASELINES, told.baselines.items(), strict=False):
+        groups = equal_groups(p, 10)
+        said = [float(p[rows].mean()) for rows in groups]
+        came = [float(np.mean(told.label[rows] == 1)) for rows in groups]
+        axes.plot(said, came, ".-", color=colour, linewidth=0.8, markersize=3, label=kind)
     axes.axhline(told.base_rate, color=FAINT, linewidth=0.8, label="base rate")
     above = told.probability >= told.threshold
     if above.any():
@@ -189,6 +196,45 @@ def trades(axes: Axes, told: HorizonEvidence, run: RunEvidence) -> None:
     axes.set_xlabel("net of a trade, bps")
     axes.set_ylabel("trades")
     _legend(axes, "best")
+
+
+def outlook(axes: Axes, told: HorizonEvidence, run: RunEvidence) -> None:
+    """What was said of the outcome's size beside what came, by tenths of the rows: by width of the
+    band where there is one, else by what was expected."""
+    said, came = told.outlook, told.outlook["outcome_bps"]
+    levels = run.card.get("outlook", {}).get("outputs", {})
+    band = LOW in said and HIGH in said
+    low, high = arranged(said[LOW], said[HIGH]) if band else (came, came)
+    by = high - low if band else next(said[name] for name in said if name != "outcome_bps")
+    groups = equal_groups(by, 10)
+    x, blocks = np.arange(1, len(groups) + 1), told.blocks
+    if band:
+        axes.fill_between(
+            x, [low[g].mean() for g in groups], [high[g].mean() for g in groups],
+            color=MODEL, alpha=0.15, label="band",
+        )  # fmt: skip
+        for name in (each for each in (LOW, HIGH) if each in levels):
+            ends = [float(np.quantile(came[g], levels[name])) for g in groups]
+            axes.plot(x, ends, "_", color=HIT, markersize=9)
+        axes.plot([], [], "_", color=HIT, label="what came, the same quantiles")
+    for name in said:
+        if name not in ("outcome_bps", LOW, HIGH):
+            style = "-" if name == EXPECTED else ":"
+            axes.plot(x, [said[name][g].mean() for g in groups], style, color=MODEL,
+                      linewidth=1.4, label=name.removesuffix("_bps"))  # fmt: skip
+    for k, group in zip(x, groups, strict=True):
+        _, where = np.unique(blocks[group], return_inverse=True)
+        stretches = np.bincount(where, came[group]) / np.bincount(where)
+        half = mean_interval(stretches)[1]
+        mean = float(came[group].mean())
+        axes.plot([k], [mean], "o", color=HIT, markersize=4)
+        if math.isfinite(half):
+            axes.plot([k, k], [mean - half, mean + half], color=HIT, linewidth=1.2, alpha=0.6)
+    axes.plot([], [], "o", color=HIT, markersize=4, label="what came, mean")
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_xlabel(f"tenths of the rows by {'width of the band' if band else 'what was said'}")
+    axes.set_ylabel("outcome, bps")
+    _legend(axes)
 
 
 def importance(axes: Axes, told: HorizonEvidence, run: RunEvidence, most: int = 30) -> None:

@@ -173,7 +173,7 @@ def _pr_lift(told: HorizonEvidence, p: Any) -> float:
 
 def _losses(run: RunEvidence) -> Figure | str:
     if not run.losses:
-        return "the family keeps no loss by round"
+        return "the model has no trees: there are no rounds"
     figure, axes = _one(7.2, 3.6)
     for k, (name, (train, check)) in enumerate(run.losses.items()):
         colour = _HORIZON_COLOURS[k % len(_HORIZON_COLOURS)]
@@ -280,6 +280,12 @@ PLOTS: Final[Mapping[str, Plot]] = {
         "Mean net of a row by threshold, on the test part. The threshold was fitted before, on the "
         "calibration part; this only shows whether it fell well.",
         _by_horizon(panels.thresholds),
+    ),
+    "outlook": Plot(
+        "How far, beside whether",
+        "What was said of the outcome before costs, and what came. Bars are 95 % intervals of the "
+        "mean that count independent stretches of time, not rows.",
+        _by_horizon(panels.outlook, need="outlook"),
     ),
     "importance": Plot(
         "What the model leans on",

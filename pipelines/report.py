@@ -14,6 +14,7 @@ import numpy as np
 from foreshock.market.clock import SECOND_NS
 from foreshock.stores.registry_runs import Run
 from foreshock.validation import measures
+from foreshock.validation.forecasts import ratio_bounds
 from foreshock.validation.rule import period_returns
 from pipelines.evidence import (
     HorizonEvidence,
@@ -22,11 +23,11 @@ from pipelines.evidence import (
     reliability_bins,
     share_interval,
 )
+from pipelines.outlook import told_outlook
 from pipelines.plots import draw_all
 from pipelines.report_page import page
 
 TOP_SHARES: Final = (0.001, 0.01, 0.05)
-DRAWS: Final = 200
 
 
 def report(evidence: RunEvidence) -> dict[str, Any]:
@@ -134,6 +135,7 @@ def run_of(
 def _horizon(told: HorizonEvidence, run: RunEvidence) -> dict[str, Any]:
     y, p = told.label, told.probability
     slope, intercept = measures.calibration_line(y, p)
+    on_card = run.card["metrics"].get(str(told.horizon_s), {})
     return {
         "horizon_s": told.horizon_s,
         "rows": len(y),
@@ -154,6 +156,7 @@ def _horizon(told: HorizonEvidence, run: RunEvidence) -> dict[str, Any]:
             {"mean": b.mean, "share": b.share, "low": b.low, "high": b.high, "rows": b.rows}
             for b in reliability_bins(told)
         ],
+        "outlook": told_outlook(on_card),
         "importance": sorted(told.importance.items(), key=lambda e: (-e[1], e[0]))[:30],
         "baselines": {
             **_on_card(told, run),
@@ -222,17 +225,15 @@ def _baseline(told: HorizonEvidence, q: np.ndarray) -> dict[str, Any]:
     """A simpler model's figures on the same rows, and by how much the model's skill is above it,
     with the bound that this exceeds at 95 %."""
     y, p = told.label, told.probability
-
-    def lead(i: np.ndarray) -> float:
-        return measures.brier_skill(y[i], p[i]) - measures.brier_skill(y[i], q[i])
-
+    # The skills differ by squared errors over the same reference.
+    better, reference = (q - y) ** 2 - (p - y) ** 2, (y - y.mean()) ** 2
     block_ns = 2 * told.horizon_s * SECOND_NS
     return {
         "brier_skill": measures.brier_skill(y, q),
         "log_loss": measures.log_loss(y, q),
         "pr_auc_over_base_rate": _over(measures.pr_auc(y, q), told.base_rate),
-        "lead": lead(np.arange(len(y))),
-        "lead_lower": measures.block_bootstrap(lead, told.t0_ns, block_ns, alpha=0.05, draws=DRAWS),
+        "lead": _over(float(better.sum()), float(reference.sum())),
+        "lead_lower": ratio_bounds(better, reference, told.t0_ns, block_ns, 0.05)[0],
     }
 
 

@@ -49,6 +49,7 @@ def page(told: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         "a symbol, fixed notional, the whole bill paid, "
         f"{told['rule']['cool_down_s']:g} s of rest after an exit.</p>",
         _baselines(told["horizons"]),
+        _outlook(card.get("outlook") or {}, told["horizons"]),
         *(_figure(name, pictures[name]) for name in PLOTS if name in pictures),
         _left_out(told.get("plots", {}).get("left_out", {})),
         _folds(told["folds"]),
@@ -134,7 +135,6 @@ def _baselines(horizons: Sequence[Mapping[str, Any]]) -> str:
     for told in horizons:
         for kind, figures in told["baselines"].items():
             lower = figures["lead_lower"]
-            sure = "" if lower is None else "passed" if lower > 0 else "failed"
             lines.append(
                 [
                     f"{told['horizon_s']} s",
@@ -142,7 +142,7 @@ def _baselines(horizons: Sequence[Mapping[str, Any]]) -> str:
                     _number(figures["brier_skill"]),
                     _number(figures["pr_auc_over_base_rate"]),
                     _number(figures["lead"]),
-                    (_number(lower), sure),
+                    (_number(lower), _sure(lower)),
                 ]
             )
     if not lines:
@@ -150,6 +150,58 @@ def _baselines(horizons: Sequence[Mapping[str, Any]]) -> str:
     head = ["horizon", "baseline", "Brier skill", "PR-AUC ÷ base rate", "model leads by",
             "surely by"]  # fmt: skip
     return "<h2>Beside simpler models, on the same rows</h2>" + _table(head, lines)
+
+
+def _outlook(outlook: Mapping[str, Any], horizons: Sequence[Mapping[str, Any]]) -> str:
+    """The outcome's size: a table, or why there is none."""
+    head = "<h2>How far, beside whether</h2>"
+    refused = ""
+    if outlook.get("refused"):
+        refused = f'<p class="failed">Asked for and refused: {escape(str(outlook["refused"]))}</p>'
+    figures = [told["outlook"] for told in horizons]
+    lines: list[list[Any]] = []
+    for name in outlook.get("outputs") or ():
+        word = name.removesuffix("_bps")
+        what = "mean" if word == "expected" else f"{outlook['outputs'][name]:g} quantile"
+        lower = [each.get(f"{word}_skill_lower") for each in figures]
+        lines.append(
+            [
+                f"{name}: skill of the {what}, surely above",
+                *(
+                    (f"{_number(each.get(f'{word}_skill'))}, {_number(low)}", _sure(low))
+                    for each, low in zip(figures, lower, strict=True)
+                ),
+            ]
+        )
+    asked = (
+        ("inside the band", "band_share", "{:.1%}"),
+        ("promised, and what few rows make of it", "band_promised", "{:.1%}"),
+        ("mean width of the band, bps", "band_width_bps", "{:.4g}"),
+        ("moved apart on either side by, bps", "band_margin_bps", "{:+.4g}"),
+        ("rows whose ends crossed", "band_crossed", "{:.2%}"),
+        ("Venn–Abers: mean width", "range_width", "{:.4f}"),
+        ("Venn–Abers: bins that meet their range", "range_bins_inside", "{:.0%}"),
+    )
+    for words, name, form in asked:
+        if any(name in each for each in figures):
+            cells = [
+                _bracket(each.get(name), each.get(f"{name}_low"), each.get(f"{name}_high"), form)
+                for each in figures
+            ]
+            lines.append([words, *cells])
+    if not lines:
+        return head + refused if refused else ""
+    note = (
+        '<p class="soft">It decides nothing. Skill is one minus the loss (squared, or that of the '
+        "quantile) over the loss of the training part's constant; 0 is no better. Bounds are 95 %, "
+        "over blocks of time.</p>"
+    )
+    names = ["", *(f"{told['horizon_s']} s" for told in horizons)]
+    return head + refused + _table(names, lines) + note
+
+
+def _sure(lower: float | None) -> str:
+    return "" if lower is None else "passed" if lower > 0 else "failed"
 
 
 def _folds(folds: Sequence[Mapping[str, Any]]) -> str:

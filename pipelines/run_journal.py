@@ -72,9 +72,13 @@ def journal(
     path: Path, fingerprint: str, of: Mapping[str, Any], *, resume: bool
 ) -> Iterator[tuple[Journal, Known]]:
     """The journal of one sweep and what it knows already: nothing without `resume`, which begins
-    anew. Raises StoreError where another process writes it, or it is of another sweep."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    anew. Raises StoreError where it cannot be written, another process writes it, or it is of
+    another sweep."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise StoreError(f"no journal can be kept at {path}: {error.strerror}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foreshock.models.base import ModelCard
 from foreshock.models.dataset import TrainingSet
-from foreshock.models.session import open_session, run_graph
 from foreshock.stores.registry_runs import Run
 from foreshock.validation.rule import RuleSettings
 from foreshock.validation.walk_forward import Fold
-from pipelines.evidence import HorizonEvidence, RunEvidence, TrialEvidence
+from pipelines.evidence import TrialEvidence, evidence_of
 from pipelines.report import run_of
 from pipelines.suggest import Trial
 from pipelines.sweep import ScopeResult
@@ -24,6 +24,8 @@ def run_record(
     card: ModelCard, graph: bytes, own: TrainingSet, fold: Fold, found: Sequence[ScopeResult],
     chosen: Trial, rule: RuleSettings, name: str, span_ns: tuple[int, int], *, plots: bool,
     importance: Mapping[int, Mapping[str, float]],
+    losses: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    baselines: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> Run:  # fmt: skip
     """The record of one scope's model.
 
@@ -31,15 +33,9 @@ def run_record(
     found       the scopes whose trials competed with it
     name        it is registered under; span_ns: when the training began and ended, by the clock
     importance  by horizon in seconds, share by feature
+    losses      by horizon in words, by round on training and calibration rows
+    baselines   probabilities (m, H) of the fold's m test rows by kind
     """
-    p = np.full((len(own), len(own.horizons_s)), np.nan)
-    p[fold.test] = run_graph(open_session(graph), own.X[fold.test], "probability")
-    horizons = tuple(
-        HorizonEvidence.of(
-            own, fold.test, h, p[:, h], card.thresholds[h], importance=importance.get(horizon_s)
-        )
-        for h, horizon_s in enumerate(own.horizons_s)
-    )
     trials = tuple(
         TrialEvidence(
             number=trial.number,
@@ -52,5 +48,8 @@ def run_record(
         for result in found
         for trial in result.trials
     )
-    told = RunEvidence(card.model_dump(mode="json"), own.symbols, horizons, trials, rule=rule)
+    told = evidence_of(
+        card, graph, own, fold.test,
+        trials=trials, importance=importance, losses=losses, baselines=baselines, rule=rule,
+    )  # fmt: skip
     return run_of(told, *span_ns, registered_as=name, manifest=own.manifest, plots=plots)

@@ -10,8 +10,13 @@ One Parquet file, a row for each symbol, boundary and horizon, in this order:
     horizon_s     int32
     score         float32: what the trees or weights sum up to, before calibration
     probability   float32: calibrated; what the gate would be told
+    expected_bps  float32: mean of the outcome, from mid to mid, costs not taken
+    low_bps       float32: where the band begins that holds a stated share of the outcomes (the
+    high_bps      card's `outlook` says which), and where it ends; never below its beginning
 
-Both are null where a feature that the model requires was not warm: live it would have been `cold`.
+The last three are there where a model that speaks has them, and null in the rows of one that has
+not. All are null where a feature that the model requires was not warm: live it would have been
+`cold`.
 The file says nothing of labels and of what came of it, so that whoever judges it brings their own.
 The same dataset and models give the same bytes. One batch of rows is in memory at a time.
 """
@@ -36,6 +41,7 @@ from foreshock.features.vector import fingerprint_of
 from foreshock.market.clock import SECOND_NS
 from foreshock.models.artifact import OnnxModel, load
 from foreshock.models.base import Domain, ModelCard
+from foreshock.models.outlook import EXPECTED, HIGH, LOW
 from foreshock.models.routes import route
 from foreshock.signals.speakers import learned_to_ns
 from foreshock.stores.files import whole_file
@@ -52,6 +58,7 @@ SCHEMA: Final = pa.schema(
         ("probability", pa.float32()),
     ]
 )
+SIZES: Final = (EXPECTED, LOW, HIGH)
 
 
 @dataclass(slots=True)
@@ -111,13 +118,17 @@ def score_dataset(directory: Path, models: Mapping[str, Path], out: Path) -> Sco
     for model in {id(each): each for each in speakers.values()}.values():
         _check_features(model.card, body["manifest"])
         told.models.append(_shown(model.card, body["manifest"]))
+    said = {name for model in speakers.values() for name in model.outputs}
+    schema = SCHEMA
+    for name in SIZES:
+        schema = schema.append(pa.field(name, pa.float32())) if name in said else schema
     with (
         whole_file(out) as temporary,
-        pq.ParquetWriter(temporary, SCHEMA, compression="zstd", version="2.6") as writer,
+        pq.ParquetWriter(temporary, schema, compression="zstd", version="2.6") as writer,
     ):
         for symbol, model in speakers.items():
             for t0_ns, X in _batches(directory, symbol, model.card):
-                writer.write_table(_scored(symbol, model, t0_ns, X, told))
+                writer.write_table(_scored(symbol, model, t0_ns, X, told, schema))
     return told
 
 
@@ -190,8 +201,9 @@ def _first_ns(path: Path) -> int:
 
 
 def _scored(
-    symbol: str, model: OnnxModel, t0_ns: NDArray[np.int64], X: NDArray[np.float32], told: Scored
-) -> pa.Table:
+    symbol: str, model: OnnxModel, t0_ns: NDArray[np.int64], X: NDArray[np.float32], told: Scored,
+    schema: pa.Schema,
+) -> pa.Table:  # fmt: skip
     """The rows of one batch: boundary by boundary, horizons ascending."""
     card, n = model.card, len(t0_ns)
     cold = np.isnan(X[:, model.required]).any(axis=1)
@@ -206,15 +218,22 @@ def _scored(
         told.seen += int((age_ns <= 0).sum())
         if card.max_age_s:
             told.expired += int((age_ns > round(card.max_age_s * SECOND_NS)).sum())
+    said = model.say(X)
+    nothing = np.full((n, len(horizons)), np.nan, np.float32)
+    sizes = {name: said.get(name, nothing) for name in SIZES if name in schema.names}
     return pa.table(
         {
             "symbol": pa.array([symbol]).take(pa.array(np.zeros(len(null), np.int64))),
             "boundary_ns": np.repeat(t0_ns, len(horizons)),
             "horizon_s": np.tile(horizons, n),
-            "score": pa.array(model.raw_score(X).ravel(), mask=null),
-            "probability": pa.array(model.score(X).ravel(), mask=null),
+            "score": pa.array(said["raw_score"].ravel(), mask=null),
+            "probability": pa.array(said["probability"].ravel(), mask=null),
+            **{
+                name: pa.array(size.ravel(), mask=null if name in said else np.ones_like(null))
+                for name, size in sizes.items()
+            },
         },
-        schema=SCHEMA,
+        schema=schema,
     )
 
 

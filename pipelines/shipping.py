@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from foreshock.errors import DatasetError
 from foreshock.models.artifact import load_card, save
 from foreshock.models.base import Domain
 from foreshock.models.dataset import TrainingSet
@@ -126,9 +127,15 @@ def ship(result: ScopeResult, trial: Trial, final: Final, out: Path) -> dict[str
     if registry is not None:
         # A refit on unchanged data is the same graph: the judgement that it was registered with
         # stands, since every later one counts more trials.
-        before = registry.find(name, card.version)
-        if before is not None:
-            card = load_card(before)
+        path = registry.find(name, card.version)
+        before = None if path is None else load_card(path)
+        if before is not None and before.data_fingerprint == card.data_fingerprint:
+            card = before
+        elif before is not None:
+            raise DatasetError(
+                f"{name} {card.version} was judged on other data: the same model, learned from the "
+                "same rows, but what came after them has changed"
+            )
         else:
             registry.register(name, card.version, out)
             if card.promoted:
@@ -137,7 +144,7 @@ def ship(result: ScopeResult, trial: Trial, final: Final, out: Path) -> dict[str
             run_record(
                 card, shipped.graph, own, fold, final.rivals(result), trial, final.settings.rule,
                 name, (final.began_ns, time.time_ns()), plots=final.plots,
-                importance=shipped.importance,
+                importance=shipped.importance, losses=shipped.losses, baselines=shipped.baselines,
             )
         )  # fmt: skip
     return {

@@ -1,11 +1,14 @@
-"""A live table of a running sweep: what is done, what is best, how long it will take."""
+"""A live table of a running sweep: what is done, what is best, how long it will take. Where stderr
+is no terminal, as in a job, a line of it now and then."""
 
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -16,6 +19,7 @@ from pipelines.suggest import Suggestions
 from pipelines.sweep import Outcome, Sweep, Unit
 
 LINES = 12
+EVERY_S = 60.0  # between two lines of a job's log
 
 
 class Progress:
@@ -23,7 +27,8 @@ class Progress:
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
-        self._started = time.monotonic()
+        self._started = self._said = time.monotonic()
+        self.lines: Callable[[str], None] | None = None
         self.made = self.known = self.failed = 0
 
     def __call__(self, unit: Unit, recipe: BaseModel, outcome: Outcome, *, known: bool) -> None:
@@ -31,6 +36,9 @@ class Progress:
         self.made += not known
         self.known += known
         self.failed += bool(outcome.failure)
+        if self.lines is not None and time.monotonic() - self._said >= EVERY_S:
+            self._said = time.monotonic()
+            self.lines(self._title())
 
     @property
     def left_s(self) -> float:
@@ -39,12 +47,15 @@ class Progress:
         spent = time.monotonic() - self._started
         return spent / self.made * self._sweep.units_left if self.made else math.nan
 
-    def __rich__(self) -> Table:
+    def _title(self) -> str:
         done, left = self.made + self.known, self._sweep.units_left
         when = "…" if math.isnan(self.left_s) else f"≤ {_clock(self.left_s)} left"
         kept = f", {self.known} from the journal" if self.known else ""
         bad = f", {self.failed} failed" if self.failed else ""
-        table = Table(title=f"sweep: {done} of ≤ {done + left} fits{kept}{bad}, {when}")
+        return f"sweep: {done} of ≤ {done + left} fits{kept}{bad}, {when}"
+
+    def __rich__(self) -> Table:
+        table = Table(title=self._title())
         for heading in ("scope", "trials", "pruned", "failed", "best skill"):
             table.add_column(heading, justify="left" if heading == "scope" else "right")
         searches = list(self._sweep.searches.items())
@@ -58,10 +69,12 @@ class Progress:
 
 @contextmanager
 def progress(sweep: Sweep, show: bool) -> Iterator[Progress]:
-    """A table on stderr while the sweep runs, if `show` and stderr is a terminal."""
+    """A table on stderr while the sweep runs, if `show`; a line a minute if no terminal."""
     table = Progress(sweep)
     console = Console(stderr=True)
     if not (show and console.is_terminal):
+        if show:
+            table.lines = partial(print, file=sys.stderr, flush=True)
         yield table
         return
     with Live(table, console=console, refresh_per_second=2):

@@ -5,35 +5,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from foreshock import __version__
 from foreshock.errors import DatasetError
 from foreshock.labels.overlap import positive_clusters
 from foreshock.models.artifact import graph_digest
 from foreshock.models.base import Domain, ModelCard
-from foreshock.models.calibration import CalibrationSettings, Table, calibrate
+from foreshock.models.calibration import Table, calibrate
 from foreshock.models.certificate import certify
 from foreshock.models.dataset import TrainingSet
 from foreshock.models.family import fit_one, importance_of, recipe_of
 from foreshock.models.onnx import build_graph
+from foreshock.models.rounds import loss_by_round
 from foreshock.models.session import open_session, run_graph
-from foreshock.validation.promotion import PromotionSettings, judge
-from foreshock.validation.rule import RuleSettings
+from foreshock.validation.promotion import judge
 from foreshock.validation.walk_forward import (
     Fold,
-    WalkForwardSettings,
     check_fold,
     final_fold,
     sweep_rows,
     walk_forward,
 )
 from pipelines.judge import Judged, evidence_of, judged, reason_of, verdict_of
+from pipelines.outlook import PREFIX, Outlook, judge_outlook, make_outlook
+from pipelines.training_settings import TrainingSettings
 from pipelines.trial import Cell, evaluate_fold, fit_threshold, mean_skill
 from pipelines.tried import Tried, trial_of, window_of
 
@@ -43,58 +44,23 @@ Raw = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 
-class TrainingSettings(BaseModel):
-    """How a model is made and when it may be promoted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    walk: WalkForwardSettings = Field(
-        default=WalkForwardSettings(),
-        description="How time is cut into train, calibration and test.",
-    )
-    calibration: CalibrationSettings = Field(
-        default=CalibrationSettings(), description="How raw scores become probabilities."
-    )
-    promotion: PromotionSettings = Field(
-        default=PromotionSettings(), description="What a horizon must show before it may speak."
-    )
-    rule: RuleSettings = Field(
-        default=RuleSettings(), description="How a model's words are traded where they are judged."
-    )
-    block_horizons: float = Field(
-        default=2.0, ge=1, description="Length of a block of the skill's bootstrap, in horizons."
-    )
-    min_spoken: int = Field(
-        default=20, ge=1, description="A threshold is fitted on at least this many rows above it."
-    )
-    baselines: tuple[str, ...] = Field(
-        default=("logistic", "order_flow"),
-        description="Kinds of models that every report shows beside the model, on the same rows.",
-    )
-    certificate_rows: int = Field(
-        default=1_000_000,
-        ge=0,
-        description="Rows at least on which the exported graph is compared with its trainer.",
-    )
-    max_age_s: float = Field(
-        default=0.0, ge=0, description="How long a model may speak, in seconds; 0 never expires."
-    )
-    version: str = Field(
-        default="0.2.0", description="Version of the way models are made (semantic)."
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Shipped:
     """The final model, ready to be saved with `foreshock.models.artifact.save`.
 
     importance   by horizon in seconds, share by feature
+    losses       by horizon in words: log loss by tree on the training and on the calibration part,
+                 where the family has trees (`foreshock.models.rounds`)
+    baselines    by kind, float64 (m, H): what each said of the m test rows; those on the card that
+                 were refused are missing
     """
 
     graph: bytes
     card: ModelCard
     certificate: dict[str, Any]
     importance: dict[int, dict[str, float]]
+    losses: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    baselines: dict[str, Floats] = field(default_factory=dict, compare=False)
 
 
 def version_of(graph: bytes, settings: TrainingSettings) -> str:
@@ -142,13 +108,14 @@ def fit_final(
     horizons = range(len(data.horizons_s))
     domain = Domain.model_validate(data.manifest["domain"])
     name = alias_of(str(domain).replace("/", "."), scope)
-    made = _make(params, data, fold, settings)
+    outlook = make_outlook(data, fold, settings.outlook)
+    made = _make(params, data, fold, settings, outlook)
     if tried is None:
         tried = _walked(params, data, fold, settings, name, scope)
     counting = tried.counted(name, tried.now[0].window_ns)
     missing = max(0, trials - len(counting))
 
-    results = [_judged(made, data, fold, h, settings) for h in horizons]
+    results = _judged(made, _test_scores(made, data, fold), data, fold, settings)
     decisions = [
         judge(
             evidence_of(results[h], counting, tried, missing, data, h),
@@ -158,6 +125,14 @@ def fit_final(
         for h in horizons
     ]
     approved = tuple(decision.promoted for decision in decisions)
+    sized = judge_outlook(
+        made.graph, outlook, data, fold, settings.outlook, settings.block_horizons
+    )
+    figures = [
+        result.figures | {f"{PREFIX}{name}": value for name, value in size.items()}
+        for result, size in zip(results, sized, strict=True)
+    ]
+    beside, words = _baselines(params, data, fold, settings)
     card = ModelCard(
         name=name,
         version=version_of(made.graph, settings),
@@ -171,7 +146,7 @@ def fit_final(
         thresholds=made.thresholds,
         approved=approved,
         base_rates=made.base_rates,
-        metrics=_by_horizon(data, [result.figures for result in results]),
+        metrics=_by_horizon(data, figures),
         spans_ns={
             part: (int(data.t0_ns[rows].min()), int(data.end_ns[rows].max()))
             for part, rows in fold.parts.items()
@@ -202,10 +177,11 @@ def fit_final(
         costs=dict(data.manifest.get("costs", {})),
         code_version=__version__,
         data_manifest=dict(data.manifest),
-        baselines=_baselines(params, data, fold, settings),
+        baselines=beside,
+        outlook=outlook.card(settings.outlook, data),
     )
     importance = dict(zip(data.horizons_s, made.importance, strict=True))
-    return Shipped(made.graph, card, made.certificate, importance)
+    return Shipped(made.graph, card, made.certificate, importance, made.losses, words)
 
 
 def alias_of(domain: str, scope: str) -> str:
@@ -224,14 +200,15 @@ class _Made:
     kind: str
     certificate: dict[str, Any]
     importance: tuple[dict[str, float], ...]
+    losses: dict[str, tuple[list[float], list[float]]]
 
 
 def _make(
     params: BaseModel, data: TrainingSet, fold: Fold, settings: TrainingSettings,
-    *, certified: bool = True,
+    outlook: Outlook | None,
 ) -> _Made:  # fmt: skip
     """Fit on the training part; export; calibrate and fix thresholds on the calibration part, with
-    the graph's own scores."""
+    the graph's own scores. Certified with what `outlook` adds to the graph; not at all without."""
     horizons = range(len(data.horizons_s))
     weights = None if data.weights is None else data.weights[fold.train]
     X, labels, names = data.X[fold.train], data.labels[fold.train], data.feature_names
@@ -248,18 +225,28 @@ def _make(
     bare = open_session(build_graph(parts, len(names)))
     raw = run_graph(bare, data.X[held], "raw_score")
     tables = [_calibrate(raw[:, h], data, held, h, settings) for h in horizons]
-    graph = build_graph(parts, len(names), tables)
+    graph = build_graph(parts, len(names), tables, None if outlook is None else outlook.parts)
     p = run_graph(open_session(graph), data.X[held], "probability").astype(np.float64)
     thresholds = tuple(_threshold(p[:, h], data, held, h, settings) for h in horizons)
     certificate: dict[str, Any] = {}
-    if certified:
+    losses: dict[str, tuple[list[float], list[float]]] = {}
+    if outlook is not None:
+        for h, each in enumerate(fitted):
+            curves = [
+                loss_by_round(each, data.X[rows], data.labels[rows, h])
+                for rows in (fold.train, held)
+            ]
+            if curves[0] is not None and curves[1] is not None:
+                losses[f"{data.horizons_s[h]} s"] = (curves[0].tolist(), curves[1].tolist())
         certificate = certify(
             fitted, graph, tables, X, seed=getattr(params, "seed", 7),
-            rows_least=settings.certificate_rows, thresholds=thresholds,
+            rows_least=settings.certificate_rows, thresholds=thresholds, extra=outlook.fits,
         )  # fmt: skip
     rates = tuple(each.base_rate for each in fitted)
     leans = tuple(importance_of(each, names) for each in fitted)
-    return _Made(graph, tuple(tables), thresholds, rates, fitted[0].kind, certificate, leans)
+    return _Made(
+        graph, tuple(tables), thresholds, rates, fitted[0].kind, certificate, leans, losses
+    )
 
 
 def _calibrate(
@@ -277,13 +264,21 @@ def _threshold(
     return fit_threshold(p[known], data, rows[known], h, settings.min_spoken, settings.rule)
 
 
+def _test_scores(made: _Made, data: TrainingSet, fold: Fold) -> Floats:
+    """Probabilities (m, H) of the test part's m rows."""
+    return run_graph(open_session(made.graph), data.X[fold.test], "probability").astype(np.float64)
+
+
 def _judged(
-    made: _Made, data: TrainingSet, fold: Fold, h: int, settings: TrainingSettings
-) -> Judged:
-    p = run_graph(open_session(made.graph), data.X[fold.test], "probability")[:, h]
-    result = judged(p.astype(np.float64), data, fold.test, h, made.thresholds[h], settings)
-    result.figures["calibration_method"] = made.tables[h].method
-    return result
+    made: _Made, p: Floats, data: TrainingSet, fold: Fold, settings: TrainingSettings
+) -> list[Judged]:
+    """A result a horizon, of the test part's probabilities."""
+    found = []
+    for h, table in enumerate(made.tables):
+        result = judged(p[:, h], data, fold.test, h, made.thresholds[h], settings)
+        result.figures["calibration_method"] = table.method
+        found.append(result)
+    return found
 
 
 def _walked(
@@ -303,23 +298,23 @@ def _walked(
 
 def _baselines(
     params: BaseModel, data: TrainingSet, fold: Fold, settings: TrainingSettings
-) -> dict[str, dict[str, Any]]:
-    """The same figures on the same rows for each honest baseline, or why it has none. They are not
-    certified: nobody ships them by this way."""
+) -> tuple[dict[str, dict[str, Any]], dict[str, Floats]]:
+    """By kind, of each honest baseline: the same figures on the same rows, or why it has none; and
+    its words (m, H) for the test rows. They are not certified: nobody ships them by this way."""
     out: dict[str, dict[str, Any]] = {}
+    words: dict[str, Floats] = {}
     for kind in settings.baselines:
         if kind == getattr(params, "kind", "boosted"):
             continue
         try:
-            made = _make(recipe_of({"kind": kind}), data, fold, settings, certified=False)
-            found = [
-                _judged(made, data, fold, h, settings).figures for h in range(len(data.horizons_s))
-            ]
+            made = _make(recipe_of({"kind": kind}), data, fold, settings, None)
+            p = _test_scores(made, data, fold)
+            found = [result.figures for result in _judged(made, p, data, fold, settings)]
         except DatasetError as error:
             out[kind] = {"refused": str(error)}
             continue
-        out[kind] = _by_horizon(data, found)
-    return out
+        out[kind], words[kind] = _by_horizon(data, found), p
+    return out, words
 
 
 def _by_horizon(data: TrainingSet, values: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

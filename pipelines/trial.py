@@ -28,6 +28,7 @@ from foreshock.models.family import fit_one
 from foreshock.validation import measures
 from foreshock.validation.rule import RuleSettings, net_bps, period_returns, take
 from foreshock.validation.walk_forward import Fold, WalkForwardSettings, check_fold
+from pipelines.fold_checks import check_horizon
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -131,6 +132,7 @@ def evaluate_fold(
     cells = []
     for h, horizon_s in enumerate(data.horizons_s):
         try:
+            check_horizon(data, fold.parts, h)
             score = _fitted(recipe, data, fold_number, fold, h, cache, scope)
             cells.append(_tested(score, data, fold_number, fold, h, settings, window_ns))
         except DatasetError as error:
@@ -223,8 +225,6 @@ def _tested(
 
     rows = fold.test[data.labels[fold.test, h] >= 0]
     y = data.labels[rows, h]
-    if len(rows) == 0 or y.min() == y.max():
-        return Cell(number, horizon_s, math.nan, math.nan, "one class in the test")
     q = table.apply(score(data.X[rows]).astype(np.float32)).astype(np.float64)
     far, near, bill = (value[rows, h] for value in (data.far_bps, data.near_bps, data.bill_bps))
     spoken = measures.speaks(q, far, near, bill, threshold)

@@ -27,11 +27,11 @@ import numpy as np
 from pydantic import BaseModel
 from rich.console import Console
 
-from foreshock.errors import DatasetError, ForeshockError
-from foreshock.models.boosted import BoostedSettings
+from foreshock.errors import ConfigError, DatasetError, ForeshockError, ModelError
 from foreshock.models.dataset import TrainingSet
-from foreshock.settings import Config, load
+from foreshock.settings import Config, Training, load
 from foreshock.stores.registry import Registry, open_registry
+from foreshock.stores.registry_runs import Run
 from foreshock.stores.trials import TrialStore
 from foreshock.validation.search import SearchSettings
 from foreshock.validation.walk_forward import (
@@ -43,6 +43,7 @@ from foreshock.validation.walk_forward import (
 )
 from pipelines.dataset_find import dataset_or_refuse
 from pipelines.datasets import read_dataset
+from pipelines.fold_checks import check_classes
 from pipelines.run_journal import fingerprint_of, journal
 from pipelines.shipping import Final, refused, ship, shipped_scopes, told_scope, told_trial, winners
 from pipelines.sweep import (
@@ -98,6 +99,7 @@ def tune(
     search = SearchSettings() if search is None else search
     data = in_order(data.check())
     last = final_fold(data.t0_ns, data.end_ns, settings.walk)
+    check_classes(data, last.parts, settings.calibration.min_clusters)  # before hours of fits
     seen, folds = sweep_part(data, last, settings.walk)
     listeners: list[Tell] = []
 
@@ -198,6 +200,21 @@ def recipe_of(given: dict[str, Any]) -> BaseModel:
     return recipe
 
 
+def base_of(training: Training) -> BaseModel:
+    """The recipe that the sweep starts from, with the sweep's seed where the kind draws anything.
+    Raises ConfigError on an unknown kind or field."""
+    from foreshock.models.family import FAMILIES
+
+    given = {"kind": "boosted", **training.recipe}
+    kind = given["kind"]
+    if kind in FAMILIES and "seed" in FAMILIES[kind].settings.model_fields:
+        given = {"seed": training.seed, **given}
+    try:
+        return recipe_of(given)
+    except ModelError as error:
+        raise ConfigError(f"training.recipe: {error}") from error
+
+
 def settings_of(tree: Config) -> TrainingSettings:
     """How models are made and judged, from the tree."""
     training = tree.training
@@ -206,6 +223,7 @@ def settings_of(tree: Config) -> TrainingSettings:
         calibration=training.calibration,
         rule=training.rule,
         promotion=training.promotion,
+        outlook=training.outlook,
         certificate_rows=training.certificate_rows,
         max_age_s=tree.retraining.max_age_s,
     )
@@ -215,14 +233,37 @@ def tune_configured(
     tree: Config, dataset: Path, out: Path, *, registry: Registry | None = None,
     trials: int | None = None, use_ray: bool = True, resume: bool = False, show: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """`tune` a dataset by the settings `training` of the tree."""
-    training = tree.training
-    data = read_dataset(dataset).with_features(training.features)
+    """`tune` a dataset by the settings `training` of the tree. A training that is refused leaves a
+    run with its reason in the registry."""
+    training, began_ns = tree.training, time.time_ns()
+    try:
+        return _tune_configured(tree, dataset, out, registry, trials, use_ray, resume, show)
+    except ForeshockError as error:
+        if registry is not None:
+            registry.log_run(
+                Run(
+                    name=dataset.name,
+                    started_ns=began_ns,
+                    ended_ns=time.time_ns(),
+                    state="failed",
+                    params={"training": training.model_dump(mode="json")},
+                    tags={"reason": f"{type(error).__name__}: {error}"},
+                )
+            )
+        raise
+
+
+def _tune_configured(
+    tree: Config, dataset: Path, out: Path, registry: Registry | None, trials: int | None,
+    use_ray: bool, resume: bool, show: bool,
+) -> dict[str, Any]:  # fmt: skip
+    training, base = tree.training, base_of(tree.training)
+    data = read_dataset(dataset, training.symbols or None).with_features(training.features)
     return tune(
         data,
         out,
         settings=settings_of(tree),
-        base=BoostedSettings(seed=training.seed),
+        base=base,
         trials=trials or training.trials,
         seed=training.seed,
         use_ray=use_ray,
@@ -262,6 +303,8 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _registry(root: Path, tree: Config) -> Registry:
+    """Without a ledger, whose address a job may not know: the audit log is told by `foreshock
+    train` or by whoever serves."""
     mlflow = tree.registry.mlflow
     return open_registry(root, "" if mlflow is None else mlflow.get_secret_value())
 
@@ -298,9 +341,10 @@ def main(given: Sequence[str] | None = None) -> int:
         )
     except ForeshockError as error:
         refusal = {"error": type(error).__name__, "message": str(error)}
-        print(f"{refusal['error']}: {refusal['message']}", file=sys.stderr)
         if arguments.json:
             print(json.dumps(refusal))
+        else:
+            print(f"{refusal['error']}: {refusal['message']}", file=sys.stderr)
         return 1
     if arguments.json:
         print(json.dumps(report))

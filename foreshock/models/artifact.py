@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from foreshock.errors import CertificateError, ModelError
 from foreshock.models.base import ModelCard
-from foreshock.models.session import open_session, run_graph
+from foreshock.models.outlook import HIGH, LOW, arranged
+from foreshock.models.session import open_session, run_graph, run_outputs
 
 GRAPH, CARD, CERTIFICATE = "model.onnx", "card.json", "certificate.json"
 
@@ -38,6 +39,10 @@ class OnnxModel:
                 f"the graph maps {width} features to {outputs.get('probability')} probabilities, "
                 f"the card says {wanted[0]} to {wanted[1]}"
             )
+        for name in card.outlook.get("outputs", ()):
+            if outputs.get(name) != wanted[1]:
+                raise ModelError(f"the card tells of {name}, the graph says it {outputs.get(name)}")
+        self._outputs = tuple(outputs)
 
     @property
     def card(self) -> ModelCard:
@@ -58,6 +63,21 @@ class OnnxModel:
     def raw_score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores before calibration (n, H). Raises as `score` does."""
         return run_graph(self._session, X, "raw_score")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all that the graph says: `probability`, `raw_score`, and what it has of
+        `foreshock.models.outlook`."""
+        return self._outputs
+
+    def say(self, X: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """All outputs, (n, H) each, at the price of one; a band's ends in their order. Raises as
+        `score` does."""
+        found = run_outputs(self._session, X, list(self._outputs))
+        said = dict(zip(self._outputs, found, strict=True))
+        if LOW in said and HIGH in said:
+            said[LOW], said[HIGH] = arranged(said[LOW], said[HIGH])
+        return said
 
 
 def save(path: Path, graph: bytes, card: ModelCard, certificate: Mapping[str, Any]) -> Path:

@@ -8,7 +8,7 @@ Fedorova 2015, "Large-scale probabilistic predictors with and without guarantees
 *Conformal*: the margin by which a band of quantiles must be widened to hold a stated share of what
 comes (Romano, Patterson and Candès 2019, "Conformalized quantile regression", theorem 1).
 
-Neighbouring labels of a market overlap and are not exchangeable: fed with one row a cluster the
+Neighbouring labels of a market overlap and are not exchangeable: fed with rows that are `apart` the
 promise is close to kept, fed with all of them the ranges are too narrow.
 """
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from foreshock.errors import DatasetError
 
@@ -139,7 +140,45 @@ def conformal_margin(low: Floats, high: Floats, outcome: Floats, share: float) -
     if not np.isfinite(np.stack([low, high, outcome])[:, known]).all():
         raise DatasetError("a band or an outcome is not finite")
     miss = np.maximum(low - outcome, outcome - high)[known]
-    rank = math.ceil(share * (len(miss) + 1) - 1e-9)
+    rank = _rank(share, len(miss))
     if rank > len(miss):
         raise DatasetError(f"{len(miss)} outcomes cannot promise a share of {share:g}")
     return float(np.partition(miss, rank - 1)[rank - 1])
+
+
+def promise_interval(share: float, rows: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Where the share held of endlessly many further outcomes lies, for a band that was moved by so
+    many rows: a beta variable (Vovk 2012, "Conditional validity of inductive conformal predictors",
+    proposition 2b). The promise is kept on average over such rows, not by every draw of them."""
+    rank = _rank(share, rows)
+    if rank > rows:
+        raise DatasetError(f"{rows} outcomes cannot promise a share of {share:g}")
+    tail = (1.0 - confidence) / 2.0
+    low, high = beta.ppf((tail, 1.0 - tail), rank, rows + 1 - rank)
+    return float(low), float(high)
+
+
+def _rank(share: float, rows: int) -> int:
+    return math.ceil(share * (rows + 1) - 1e-9)
+
+
+def apart(t0_ns: NDArray[np.int64], group: NDArray[np.int32], gap_ns: int) -> NDArray[np.int64]:
+    """Rows (m,), ascending, of which no two of one group begin within `gap_ns` of each other: from
+    the first on always the next that is far enough.
+
+    t0_ns, group   (n,): when rows begin, in any order, and their symbols
+    gap_ns         the horizon, by which every span has ended. Not the end of the span itself: a
+                   span that ends early is one of a wild hour, and the rows chosen would be from
+                   wild hours more often than rows are
+
+    Symbols at one moment move together all the same: what is promised for independent rows is
+    promised a little too boldly."""
+    chosen: list[int] = []
+    for value in np.unique(group):
+        rows = np.flatnonzero(group == value)
+        rows = rows[np.argsort(t0_ns[rows], kind="stable")]
+        begin, place = t0_ns[rows], 0
+        while place < len(rows):
+            chosen.append(int(rows[place]))
+            place = int(np.searchsorted(begin, begin[place] + gap_ns, side="right"))
+    return np.sort(np.array(chosen, np.int64))

@@ -126,6 +126,12 @@ class ModelCard(BaseModel):
         default_factory=dict,
         description="The same measures of honest baselines, by their kind and horizon in seconds.",
     )
+    outlook: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What the graph says beside probabilities: outputs with their quantiles (none: "
+        "the mean), the share that the band is to hold, by how much it was moved for that, and the "
+        "constants to beat; or why it was refused. Empty: nothing was asked for.",
+    )
 
     @property
     def decision(self) -> str:

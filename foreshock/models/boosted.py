@@ -305,6 +305,8 @@ def refuse(
                 f"horizon {h}: too few of one class, {positives} surges in {rows} rows, "
                 f"at least {settings.min_positives} of each are needed"
             )
+        if weights is not None and not all(weights[labels[:, h] == y].any() for y in (0, 1)):
+            raise DatasetError(f"horizon {h}: the rows of one class weigh nothing")
         if all(_constant(X[known, column]) for column in range(X.shape[1])):
             raise DatasetError(f"horizon {h}: every feature is constant")
 

@@ -22,7 +22,6 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from foreshock.errors import CertificateError, ModelError
-from foreshock.models.boosted import Boosted, BoostedModel
 from foreshock.models.calibration import Table
 from foreshock.models.onnx import RAW, leaf_graph_of
 from foreshock.models.parts import Linear, Part, TreeSum
@@ -59,13 +58,13 @@ class Proven(Protocol):
 
 
 def certify(
-    fitted: Sequence[Proven] | BoostedModel,
+    fitted: Sequence[Proven],
     graph: bytes,
     tables: Sequence[Table],
     rows: Rows,
     *,
     seed: int = 7,
-    rows_least: int | None = None,
+    rows_least: int = ROWS_LEAST,
     random_rows: int = 512,
     thresholds: Sequence[float] | None = None,
     extra: Mapping[str, Sequence[Proven]] | None = None,
@@ -73,20 +72,13 @@ def certify(
     """The certificate, JSON-ready, of `graph` against what it was exported from.
 
     rows         vectors (n, k), n ≥ 1, to draw from: those of training
-    rows_least   rows to compare at least; a million unless told (none beyond the probes where
-                 `fitted` is a BoostedModel)
+    rows_least   rows to compare at least; the probes alone are some ten thousand
     thresholds   H probabilities from which a decision is made
     extra        what the graph's further outputs were made from
 
     Raises CertificateError where a single leaf differs, a score by more than it may, or a decision
     of which the probability is not that near its threshold.
     """
-    if isinstance(fitted, BoostedModel):
-        those = zip(fitted.boosters, fitted.initial_scores, fitted.base_rates, strict=True)
-        fitted, least = [Boosted(*one) for one in those], 0
-    else:
-        least = ROWS_LEAST
-    least = least if rows_least is None else rows_least
     limits = list(thresholds) if thresholds is not None else [None] * len(fitted)
     columns = [
         _Column(RAW, h, f"horizon {h}", each, graph, table, limit)
@@ -99,7 +91,7 @@ def certify(
     session = open_session(graph)
     outputs = ["probability", RAW, *(extra or {})]
     kinds: dict[str, int] = {}
-    for kind, X in _rows(columns, rows, seed, random_rows, least):
+    for kind, X in _rows(columns, rows, seed, random_rows, rows_least):
         kinds[kind] = kinds.get(kind, 0) + len(X)
         found = dict(zip(outputs, run_outputs(session, X, outputs), strict=True))
         for column in columns:

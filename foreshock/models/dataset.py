@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from foreshock.errors import DatasetError
 from foreshock.features.vector import fingerprint_of
 from foreshock.market.clock import SECOND_NS
+from foreshock.models.base import Domain
 
-# What a manifest must say, and what for.
-MANIFEST_KEYS = (
-    "feature_names",  # list[str], k names in column order
-    "required_features",  # list[str], those that must be warm before a vector may be scored
-    "feature_digests",  # {name: foreshock.features.vector.FeatureSpec.digest}, in column order
-    "layout_fingerprint",  # str, foreshock.features.vector.Layout.fingerprint
-    "label_fingerprint",  # str, foreshock.labels.barriers.LabelSettings.fingerprint
-    "horizons_s",  # list[int], H ascending horizons
-    "domain",  # {"source": …, "market": …, "tier": …}
-)
+
+class Manifest(BaseModel):
+    """What a dataset must say of itself, and may. Whatever else it says is not looked at."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    feature_names: Sequence[StrictStr] = Field(description="k names in column order.")
+    required_features: Sequence[StrictStr] = Field(
+        description="Those that must be warm before a vector may be scored."
+    )
+    feature_digests: Mapping[StrictStr, StrictStr] = Field(
+        description="foreshock.features.vector.FeatureSpec.digest by name, in column order."
+    )
+    layout_fingerprint: StrictStr = Field(description="Of foreshock.features.vector.Layout.")
+    label_fingerprint: StrictStr = Field(description="Of foreshock.labels.barriers.LabelSettings.")
+    horizons_s: Sequence[StrictInt] = Field(description="H ascending horizons, seconds.")
+    domain: Domain = Field(description="Whose rows these are: source, market, tier.")
+    recorded_to_ns: Mapping[StrictStr, StrictInt] | None = Field(
+        default=None,
+        description="By symbol, when the last of what was recorded of it arrived. A label that is "
+        "known although its span ends behind that is a label of the future.",
+    )
+
+
+MANIFEST_KEYS: Final = tuple(n for n, field in Manifest.model_fields.items() if field.is_required())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +61,7 @@ class TrainingSet:
     bill_bps     float32 (n, H): the whole bill at t0 of a position held for the horizon
     far_bps, near_bps   float32 (n, H): distances of the barriers
     weights      float32 (n,) or None: average uniqueness or the like
-    manifest     JSON-ready mapping with at least MANIFEST_KEYS
+    manifest     JSON-ready mapping, a `Manifest`
     """
 
     X: NDArray[np.float32]
@@ -124,28 +142,18 @@ class TrainingSet:
         """The same rows ordered by (t0, symbol)."""
         return self.take(np.lexsort((self.symbol, self.t0_ns)).astype(np.int64))
 
-    def check(self, known_to_ns: int | None = None) -> TrainingSet:
+    def check(self) -> TrainingSet:
         """Raises DatasetError, with the reason and the place, on anything that must not be trained
-        on; returns itself.
-
-        known_to_ns   where given: the end of what has been recorded. A known label whose span ends
-                      behind it is a label of the future.
-        """
+        on; returns itself."""
+        check_manifest(self.manifest)
         self._check_manifest()
         self._check_shapes()
         self._check_values()
         self._check_rows()
-        if known_to_ns is not None:
-            _refuse(
-                (self.labels >= 0) & (self.t1_ns > known_to_ns),
-                f"a label of the future: known, but its span ends behind the data ({known_to_ns})",
-            )
+        self._check_future()
         return self
 
     def _check_manifest(self) -> None:
-        missing = [key for key in MANIFEST_KEYS if key not in self.manifest]
-        if missing:
-            raise DatasetError(f"the manifest lacks {missing}")
         horizons = self.horizons_s
         if not horizons or sorted(set(horizons)) != list(horizons) or horizons[0] <= 0:
             raise DatasetError(f"horizons_s must ascend and be positive, got {horizons}")
@@ -208,6 +216,8 @@ class TrainingSet:
         if self.weights is not None:
             bad = ~np.isfinite(self.weights) | (self.weights < 0)
             _refuse(bad, "weights is negative or not finite")
+            if not self.weights.any():
+                raise DatasetError("weights is 0 throughout: no row counts")
 
     def _check_rows(self) -> None:
         """No symbol has two rows at one time."""
@@ -217,6 +227,41 @@ class TrainingSet:
             row = int(order[int(np.argmax(same)) + 1])
             name = self.symbols[int(self.symbol[row])]
             raise DatasetError(f"{name} has two rows at t0_ns {int(self.t0_ns[row])}")
+
+    def _check_future(self) -> None:
+        """No label is known before the end of its span was recorded."""
+        recorded = self.manifest.get("recorded_to_ns")
+        if recorded is None:
+            return
+        silent = [
+            self.symbols[i] for i in np.unique(self.symbol) if self.symbols[i] not in recorded
+        ]
+        if silent:
+            raise DatasetError(f"recorded_to_ns says nothing of {silent}")
+        end_ns = np.array([recorded.get(name, 0) for name in self.symbols], np.int64)[self.symbol]
+        future = (self.labels >= 0) & (self.t1_ns > end_ns[:, None])
+        if future.any():
+            row, h = (int(i) for i in np.argwhere(future)[0])
+            raise DatasetError(
+                f"a label of the future: {self.symbols[int(self.symbol[row])]} at t0_ns "
+                f"{int(self.t0_ns[row])} has a known label at {self.horizons_s[h]} s whose span "
+                f"ends at {int(self.t1_ns[row, h])}, but recorded is only up to {int(end_ns[row])}"
+            )
+
+
+def check_manifest(manifest: Any) -> None:
+    """Raises DatasetError, naming the key, where a manifest is not a `Manifest`."""
+    if not isinstance(manifest, Mapping):
+        raise DatasetError(f"the manifest is {reprlib.repr(manifest)}, not a mapping of keys")
+    missing = [key for key in MANIFEST_KEYS if key not in manifest]
+    if missing:
+        raise DatasetError(f"the manifest lacks {missing}")
+    try:
+        Manifest.model_validate(dict(manifest))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, got = ".".join(map(str, first["loc"])), reprlib.repr(first["input"])
+        raise DatasetError(f"the manifest's {where}: {first['msg']}, got {got}") from error
 
 
 def _refuse(bad: NDArray[np.bool_], what: str) -> None:

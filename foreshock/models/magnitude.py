@@ -1,43 +1,33 @@
 """How large the move will be, not whether: regressions on what came, and bands of its quantiles.
 
 Their outputs stand beside the probabilities in the same graph (`models.onnx.build_graph`, `extra`).
-They are not calibrated and decide nothing.
+They are no probabilities and decide nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from foreshock.errors import DatasetError
 from foreshock.models.boosted import Boosted
+from foreshock.models.outlook import HIGH, LOW, OutlookSettings, RegressionTrees
 
 
-class MagnitudeSettings(BaseModel):
+class MagnitudeSettings(RegressionTrees):
     """What is regressed and how the trees are grown."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     objective: Literal["mean", "quantile"] = Field(
         default="mean", description="The mean of the target (squared error), or a quantile of it."
     )
     level: float = Field(
         default=0.5, gt=0, lt=1, description="Which quantile, where one is asked for."
-    )
-    trees: int = Field(default=120, ge=1, le=5000, description="Trees of the regression.")
-    leaves: int = Field(default=15, ge=2, le=1024, description="Leaves per tree at most.")
-    learning_rate: float = Field(default=0.05, gt=0, le=1, description="Shrinkage per tree.")
-    min_leaf_rows: int = Field(default=50, ge=1, description="Rows per leaf at least.")
-    l2: float = Field(default=1.0, ge=0, description="L2 penalty on leaf values.")
-    seed: int = Field(default=7, ge=0, description="Seed of every draw.")
-    threads: int = Field(default=1, ge=1, description="Threads of one fit.")
-    min_rows: int = Field(
-        default=500, ge=2, description="Fewer rows with a known target refuse the training."
     )
 
     def lightgbm(self) -> dict[str, Any]:
@@ -97,3 +87,41 @@ def fit_magnitude(
     )
     booster = lgb.train(settings.lightgbm(), data, num_boost_round=settings.trees)
     return Boosted(booster, initial, float("nan"), settings.objective)
+
+
+def fit_outlook(
+    settings: OutlookSettings,
+    X: NDArray[np.float32],
+    outcome_bps: NDArray[np.float32],
+    feature_names: Sequence[str],
+) -> dict[str, Boosted]:
+    """All that `settings` asks to be said of one horizon's outcome, by output.
+
+    X             float32 (n, k), rows of the training part
+    outcome_bps   float32 (n,), NaN where it is not known: left out
+
+    The constants that the regressions have to beat are their initial scores. Raises DatasetError as
+    `fit_magnitude`, before anything is fitted."""
+    grown = settings.model_dump(include=set(RegressionTrees.model_fields))
+    return {
+        name: fit_magnitude(
+            MagnitudeSettings(**grown)
+            if level is None
+            else MagnitudeSettings(**grown, objective="quantile", level=level),
+            X,
+            outcome_bps,
+            feature_names,
+        )
+        for name, level in settings.outputs.items()
+    }
+
+
+def widened(fits: dict[str, Boosted], margin_bps: float) -> dict[str, Boosted]:
+    """The same with the band moved apart by `margin_bps` on either side (below zero: together).
+    The margin is part of the initial scores, so that the graph itself holds it."""
+    low, high = fits[LOW], fits[HIGH]
+    return {
+        **fits,
+        LOW: replace(low, initial=low.initial - margin_bps),
+        HIGH: replace(high, initial=high.initial + margin_bps),
+    }

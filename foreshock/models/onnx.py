@@ -14,7 +14,7 @@ leaves hold (start, value, slope, cap) of one straight piece: probability = min(
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, cast, overload
+from typing import Final
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper
@@ -32,29 +32,11 @@ RAW: Final = "raw_score"
 RESERVED: Final = frozenset({"features", RAW, "probability"})
 
 
-@overload
 def build_graph(
     parts: Sequence[Part],
     features: int,
     tables: Sequence[Table] | None = None,
     extra: Mapping[str, Sequence[Part]] | None = None,
-) -> bytes: ...
-
-
-@overload
-def build_graph(
-    parts: Sequence[Sequence[Tree]],
-    features: Sequence[float],
-    tables: int,
-    extra: Sequence[Table] | None = None,
-) -> bytes: ...
-
-
-def build_graph(
-    parts: Sequence[Part] | Sequence[Sequence[Tree]],
-    features: int | Sequence[float],
-    tables: Sequence[Table] | int | None = None,
-    extra: Mapping[str, Sequence[Part]] | Sequence[Table] | None = None,
 ) -> bytes:
     """The serialised graph of H `parts` over `features` columns; the same bytes for the same input.
 
@@ -62,30 +44,9 @@ def build_graph(
     extra    further outputs by name, a part a column, as they are: magnitudes, quantiles. They are
              computed whenever anything is: what is not wanted live goes into a graph of its own
 
-    (ensembles, initial scores, features, tables) is understood too. Raises ModelError where numbers
-    differ, a name is taken, or a part reads columns that there are not.
+    Raises ModelError where numbers differ, a name is taken, or a part reads columns that there are
+    not.
     """
-    if not isinstance(features, int):
-        ensembles = cast("Sequence[Sequence[Tree]]", parts)
-        if len(features) != len(ensembles):
-            raise ModelError(f"{len(ensembles)} ensembles need as many initial scores")
-        sums = zip(ensembles, features, strict=True)
-        given = [TreeSum(tuple(trees), float(initial)) for trees, initial in sums]
-        return _build(given, cast("int", tables), cast("Sequence[Table] | None", extra), {})
-    return _build(
-        cast("Sequence[Part]", parts),
-        features,
-        cast("Sequence[Table] | None", tables),
-        cast("Mapping[str, Sequence[Part]]", extra or {}),
-    )
-
-
-def _build(
-    parts: Sequence[Part],
-    features: int,
-    tables: Sequence[Table] | None,
-    extra: Mapping[str, Sequence[Part]],
-) -> bytes:
     horizons = len(parts)
     if not horizons or (tables is not None and len(tables) != horizons):
         raise ModelError(f"{horizons} parts need as many calibrations, at least one")
@@ -93,10 +54,11 @@ def _build(
     constants: list[TensorProto] = []
     outputs = {"probability": horizons} if tables is not None else {}
     outputs[RAW] = horizons
-    for name, mine in extra.items():
+    more = extra or {}
+    for name, mine in more.items():
         if name in RESERVED or not name.isidentifier() or not mine:
             raise ModelError(f"no output can be called {name!r} and have {len(mine)} columns")
-    for name, mine in {RAW: parts, **extra}.items():
+    for name, mine in {RAW: parts, **more}.items():
         outputs[name] = len(mine)
         columns = [column_name(name, h) for h in range(len(mine))]
         for part, column in zip(mine, columns, strict=True):

@@ -102,7 +102,12 @@ class Schedule(BaseModel):
 # S3.163–S3.166. Families that are not there yet wait, and say so.
 SCHEDULES: Final = (
     Schedule(name="direction", at=("00:00",), on_drift=True),
-    Schedule(name="magnitude", at=("00:30",), kind="magnitude"),
+    # What is said of the size is an output of the same graph, so this makes the whole model too.
+    Schedule(
+        name="magnitude",
+        at=("00:30",),
+        settings={"training.outlook.mean": "true", "training.outlook.quantiles": "[0.1, 0.5, 0.9]"},
+    ),
     Schedule(name="volatility", kind="garch"),
     Schedule(name="regime", at=("Mon 00:00",), on_drift=True, kind="regime"),
 )

@@ -230,6 +230,10 @@ def test_models_are_trained_anew_and_where_that_fails_the_one_that_speaks_goes_o
     assert model["age_s"] is not None
     kept = json.loads((running.var / "retraining.json").read_text())
     assert {line["outcome"] for line in kept} == {direction["outcome"], "failed"}
+    # Both trainings are in the ledger of trials: one recipe, tried once and then made anew.
+    tried = [json.loads(line) for line in (running.var / "trials.jsonl").read_text().splitlines()]
+    assert [trial["frozen"] for trial in tried] == [False, True]
+    assert len({(trial["alias"], trial["recipe"], trial["data"]) for trial in tried}) == 1
 
 
 def test_a_training_job_runs_beside_the_demo(running: Running) -> None:

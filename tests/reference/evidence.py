@@ -23,12 +23,17 @@ def made_up(seed: int = 0, rows: int = 600, symbols: int = 3, horizons: int = 2)
         p = 1 / (1 + np.exp(2.0 - 1.5 * strength))
         label = (rng.random(len(p)) < p).astype(np.int8)
         net = np.where(label == 1, 30.0, -10.0) - 6.0 + rng.normal(size=len(p))
+        width = 10.0 + 20.0 * p
         told.append(
             HorizonEvidence(
                 horizon_s, t0_ns, t0_ns + horizon_s * SECOND_NS, symbol, label, p,
                 40.0 * p - 10.0 >= 6.0, net, 0.5,
                 importance={"flow_60s": 0.7, "spread_bps": 0.3},
                 baselines={"order_flow": np.full(len(p), 0.2)},
+                outlook={
+                    "outcome_bps": net + 6.0, "expected_bps": 40.0 * p - 10.0,
+                    "low_bps": -width, "q50_bps": 0.0 * p, "high_bps": width,
+                },
             )
         )  # fmt: skip
     trials = [
@@ -50,6 +55,7 @@ def made_up(seed: int = 0, rows: int = 600, symbols: int = 3, horizons: int = 2)
         "trials": 6, "settings": {"trees": {"leaves": 31}}, "recipe": {"leaves": 31},
         "metrics": {"60": {"brier_skill": 0.2, "calibration_method": "platt"}},
         "spans_ns": {"train": [1, 2]}, "data_fingerprint": "d",
+        "outlook": {"outputs": {"expected_bps": None, "low_bps": 0.1, "high_bps": 0.9}},
         "promotion": [{"name": "utility", "horizon_s": 300, "outcome": "passed", "value": 4.0,
                        "bound": 0.0, "words": "surely above zero"}],
     }  # fmt: skip

@@ -1,4 +1,10 @@
-"""A threshold on signed order flow: the humblest baseline, which learns nothing but a scale."""
+"""A threshold on signed order flow: the humblest baseline, which learns nothing but a scale.
+
+Who took is known on the tape, and in candles that carry the takers' volume. Candles that do not
+leave the tick rule (Lee and Ready 1991, of trades; here of whole candles): a candle that closed
+above the one before counts as bought, one that closed below as sold. That is `obv_change_20`, in
+[-1, 1] as the imbalance is, and the last choice.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +36,11 @@ class OrderFlowSettings(BaseModel):
             "taker_buy_share_5m",
             "taker_buy_share_60s",
             "taker_buy_share_1h",
+            "obv_change_20",
         ),
         min_length=1,
-        description="The first of these features that the dataset has is the score: of the tape, "
-        "else of bars.",
+        description="The first of these features that the training rows know and that moves in "
+        "them is the score: of the tape, else the takers' of bars, else bars signed by their move.",
     )
     limit: float = Field(
         default=8.0, gt=0, description="The scaled score is clipped at plus and minus this."
@@ -63,13 +70,18 @@ class OrderFlow:
         feature_names: Sequence[str],
         binned: Any = None,
     ) -> LinearFit:
-        """The scaled column. Raises DatasetError where the dataset has none of them, too."""
+        """The scaled column. Raises DatasetError where no column tells of any flow, too."""
         y, _, known = refuse_one(recipe, X, label, weights, feature_names)
-        found = [name for name in recipe.columns if name in feature_names]
-        if not found:
+        names = list(feature_names)
+        for name in recipe.columns:
+            if name not in names:
+                continue
+            at = names.index(name)
+            scaling = fit_scaling(X[known, at][:, None])
+            if scaling.useful[0]:
+                break
+        else:
             raise DatasetError(f"order_flow needs one of {list(recipe.columns)}: no flow is known")
-        at = list(feature_names).index(found[0])
-        scaling = fit_scaling(X[known][:, [at]])
         k = X.shape[1]
         parts = {
             name: np.full(k, 1.0 if name == "scale" else 0.0, np.float32)

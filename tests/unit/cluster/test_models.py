@@ -147,6 +147,24 @@ def test_what_the_gate_refused_is_forced_with_a_reason_or_not_at_all(
     assert (code, told["action"], told["verdict"]) == (0, "force", "refused")
 
 
+def test_any_model_but_the_champion_may_be_challenger(
+    models: Path, quiet: None, verb: Verb
+) -> None:
+    given = ("promote", "0.2.0", "--challenger", "--actor", "ann", "--reason", "watch it")
+    code, told = verb(*given)
+    assert (code, told["action"], told["alias"], told["before"]) == (
+        0, "point", "challenger", "0.1.0",
+    )  # fmt: skip
+    assert told["audited"]
+    registry = DirectoryRegistry(models)
+    assert registry.aliases("surge") == {CHAMPION: "0.3.0", CHALLENGER: "0.2.0"}
+    assert registry.history("surge")[-1].reason == "watch it"
+    code, told = verb("compare", "surge=challenger", "surge=champion")
+    assert [each["version"] for each in told["models"]] == ["0.2.0", "0.3.0"]
+    code, told = verb("promote", "0.3.0", "--challenger")
+    assert code == 1 and "nobody challenges itself" in told["error"]["message"]
+
+
 def test_two_cards_lie_side_by_side(models: Path, verb: Verb) -> None:
     code, told = verb("compare", "0.2.0", "surge=champion")
     assert code == 0

@@ -35,6 +35,23 @@ def test_a_job_sees_the_settings_of_the_session_and_no_secret(tmp_path: Path) ->
     assert not seen.retraining.enabled  # a job keeps no schedules
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("http://me:secret@127.0.0.1:5000", None),  # a job's environment is on Ray's dashboard
+    ],
+)
+def test_a_job_tells_the_sessions_mlflow_where_its_address_is_no_secret(
+    tmp_path: Path, address: str, told: str | None
+) -> None:
+    given = {"paths.var_dir": str(tmp_path), "registry.mlflow": address}
+    variables = variables_of(load(given, environment={}).tree)
+    assert variables.get("FORESHOCK__REGISTRY__MLFLOW") == told
+    seen = load(environment=variables).tree.registry
+    assert seen.tracking_uri == (told or "")
+
+
 def test_settings_that_are_the_modes_own_are_left_to_its_files(tmp_path: Path) -> None:
     tree = load({"paths.var_dir": str(tmp_path)}, environment={}).tree
     assert set(variables_of(tree)) == {"FORESHOCK__MODE", "FORESHOCK__PATHS__VAR_DIR"}

@@ -17,7 +17,10 @@ from cluster.train import arguments, dataset_for, environment, report_in
 from foreshock.errors import ForeshockError
 from foreshock.features import catalog
 from foreshock.settings import Config, load
+from foreshock.stores.registry import DirectoryRegistry
 from pipelines.dataset_find import newest_dataset
+from pipelines.datasets import write_dataset, write_manifest
+from tests.reference.training import make_set
 
 Train = Callable[..., tuple[int, Any]]
 
@@ -64,6 +67,7 @@ def test_the_newest_dataset_that_fits_the_settings_is_taken(tmp_path: Path) -> N
     _dataset(config, ".half-written")
     (config.paths.under("datasets") / "broken").mkdir()
     (config.paths.under("datasets") / "broken" / "manifest.json").write_text("[]")
+    _dataset(config, "digests-as-a-list", feature_digests=["spread_bps"])
     assert newest_dataset(config) == right
     assert dataset_for(config, lambda _: None) == right
 
@@ -124,13 +128,79 @@ def test_a_directory_that_is_no_dataset_exits_with_one(tmp_path: Path, train: Tr
     assert code == 1 and document["error"]["kind"] == "DatasetError"
 
 
-def test_what_the_trainer_refuses_exits_with_one(tmp_path: Path, train: Train) -> None:
-    (tmp_path / "manifest.json").write_text("{}")
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("manifest", [1], "manifest.json.manifest: Input should be"),
+        ("manifest", {"horizons_s": [5]}, "the manifest lacks ['feature_names'"),
+        ("symbols", None, "manifest.json.symbols: Input should be"),
+        ("parts", [1], "manifest.json.parts: Input should be"),
+        ("parts", {}, "it tells of 3 rows, its parts of 0"),
+        ("rows", "3", "manifest.json.rows: Input should be a valid integer, got '3'"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused_before_anything_starts(
+    tmp_path: Path, train: Train, key: str, value: Any, told: str
+) -> None:
+    manifest = make_set(steps=5).manifest
+    whole = {"symbols": ["A"], "rows": 3, "parts": {"a": 3}, "fingerprint": "0"}
+    body = {"manifest": manifest, **whole, key: value}
+    (tmp_path / "manifest.json").write_text(json.dumps(body))
+    code, document = train("--dataset", str(tmp_path))
+    assert (code, document["error"]["kind"]) == (1, "DatasetError")
+    assert document["error"]["message"].startswith(f"{tmp_path} is no readable dataset: ")
+    assert told in document["error"]["message"]
+
+
+def test_a_horizon_that_the_dataset_lacks_is_refused_where_a_flag_asks_for_it(
+    tmp_path: Path, train: Train
+) -> None:
+    write_dataset(tmp_path / "set", make_set(steps=60))
+    place = ("--dataset", str(tmp_path / "set"), "--set", 'training.features=["*"]')
+    code, document = train(*place, "--set", "labels.horizons_s=[7, 10]")
+    assert code == 1
+    assert "has horizons of [10, 20] s, not of [7] (flag labels.horizons_s)" in str(document)
+    assert train(*place, "--plan", "--set", "labels.horizons_s=[10]")[0] == 0
+    assert train(*place, "--plan")[0] == 0  # what the mode's own file says is no wish
+
+
+def test_what_cannot_be_kept_is_not_begun(tmp_path: Path, train: Train) -> None:
+    write_dataset(tmp_path / "set", make_set(steps=60))
+    for name in ("models", "runs"):
+        var = tmp_path / name
+        var.mkdir()
+        (var / name).write_text("in the way")
+        code, document = train(
+            "--dataset", str(tmp_path / "set"), "--set", f"paths.var_dir={var}", "--no-ray"
+        )
+        assert (code, document["error"]["kind"]) == (1, "StoreError")
+        assert f"nothing can be kept in {var / name}: File exists" in document["error"]["message"]
+    (tmp_path / "var" / "trials.jsonl").mkdir(parents=True)
     code, document = train(
-        "--dataset", str(tmp_path), "--no-ray", "--set", f"paths.var_dir={tmp_path / 'var'}"
+        "--dataset", str(tmp_path / "set"), "--set", f"paths.var_dir={tmp_path / 'var'}"
+    )
+    assert (code, document["error"]["kind"]) == (1, "StoreError")
+    assert "trials.jsonl cannot be read" in document["error"]["message"]
+
+
+def test_a_label_of_the_future_is_refused_by_its_name(tmp_path: Path, train: Train) -> None:
+    """The whole way: the verb, its trainer in a process of its own, the dataset on disk."""
+    data = make_set(steps=60)
+    known = data.labels >= 0
+    last = int(data.t1_ns[known].max())
+    to_ns = {**dict.fromkeys(data.symbols, last), data.symbols[1]: last - 1}
+    place = write_dataset(tmp_path / "set", data)
+    body = json.loads((place / "manifest.json").read_text())
+    manifest = {**body["manifest"], "recorded_to_ns": to_ns}
+    write_manifest(place, manifest, body["symbols"], body["parts"])
+    code, document = train(
+        "--dataset", str(place), "--no-ray", "--set", f"paths.var_dir={tmp_path / 'var'}"
     )
     assert code == 1
-    assert "DatasetError" in document["error"]["message"]
+    message = document["error"]["message"]
+    assert "DatasetError: a label of the future: BBBUSDT at t0_ns" in message
+    assert message.endswith(f"whose span ends at {last}, but recorded is only up to {last - 1}")
+    assert DirectoryRegistry(tmp_path / "var" / "models").names() == []
 
 
 def test_fewer_than_one_trial_is_wrong_use() -> None:

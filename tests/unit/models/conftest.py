@@ -7,22 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from foreshock.models.boosted import BoostedModel, BoostedSettings, fit
+from foreshock.models.boosted import Boosted, BoostedSettings, fit_one
 from foreshock.models.calibration import CalibrationSettings, Table, calibrate
 from foreshock.models.dataset import TrainingSet
 from foreshock.models.onnx import build_graph
+from foreshock.models.parts import TreeSum
 from foreshock.models.session import open_session, run_graph
-from foreshock.models.trees import Tree, flatten
 from tests.reference.training import make_set
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A model and its graph."""
+    """Two fitted horizons and their graph."""
 
     data: TrainingSet
-    model: BoostedModel
-    ensembles: list[list[Tree]]
+    fitted: list[Boosted]
+    parts: list[TreeSum]
     tables: list[Table]
     graph: bytes
 
@@ -34,14 +34,16 @@ def exported(request: pytest.FixtureRequest) -> Exported:
     data.X[:, 3] = np.nan_to_num(data.X[:, 3])
     data.X[:, 4] = np.maximum(np.nan_to_num(data.X[:, 4]), 0.0)  # many exact zeros
     chosen = BoostedSettings(objective=request.param, trees=40, leaves=15, min_leaf_rows=10)
-    model = fit(data.X, data.labels, chosen, data.feature_names)
-    ensembles = [flatten(booster) for booster in model.boosters]
-    bare = build_graph(ensembles, model.initial_scores, data.X.shape[1])
+    fitted = [
+        fit_one(chosen, data.X, data.labels[:, h], None, data.feature_names) for h in range(2)
+    ]
+    parts = [each.part for each in fitted]
+    bare = build_graph(parts, data.X.shape[1])
     raw = run_graph(open_session(bare), data.X, "raw_score")
     cluster = np.arange(len(data), dtype=np.int64)
     limits = [CalibrationSettings(isotonic_clusters=50), CalibrationSettings()]
     tables = [
         calibrate(raw[:, h], data.labels[:, h], cluster, limit) for h, limit in enumerate(limits)
     ]
-    graph = build_graph(ensembles, model.initial_scores, data.X.shape[1], tables)
-    return Exported(data, model, ensembles, tables, graph)
+    graph = build_graph(parts, data.X.shape[1], tables)
+    return Exported(data, fitted, parts, tables, graph)

@@ -32,7 +32,7 @@ def parts(exported: Any) -> tuple[bytes, ModelCard, dict[str, Any]]:
         data_fingerprint=exported.data.fingerprint,
         thresholds=(0.5, 0.6),
         approved=(True, False),
-        base_rates=exported.model.base_rates,
+        base_rates=tuple(each.base_rate for each in exported.fitted),
         metrics={"10": {"brier": 0.1}, "20": {"brier": None}},
         spans_ns={"train": (0, 1)},
         trials=3,
@@ -40,7 +40,7 @@ def parts(exported: Any) -> tuple[bytes, ModelCard, dict[str, Any]]:
         promoted=True,
         reason="a test",
     )
-    proof = certify(exported.model, exported.graph, exported.tables, exported.data.X)
+    proof = certify(exported.fitted, exported.graph, exported.tables, exported.data.X, rows_least=0)
     return exported.graph, card, proof
 
 

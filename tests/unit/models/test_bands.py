@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from sklearn.isotonic import isotonic_regression
 
 from foreshock.errors import DatasetError
-from foreshock.models.bands import VennAbers, conformal_margin, venn_abers
+from foreshock.models.bands import (
+    VennAbers,
+    apart,
+    conformal_margin,
+    promise_interval,
+    venn_abers,
+)
 
 
 def naive(score: np.ndarray, label: np.ndarray, asked: float, said: int) -> float:
@@ -131,3 +137,32 @@ def test_a_promise_that_cannot_be_given_is_refused() -> None:
         conformal_margin(nine, nine, nine, 1.0)
     with pytest.raises(DatasetError, match="not finite"):
         conformal_margin(nine, np.full(9, np.inf), nine, 0.9)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 2)), min_size=1, max_size=50),
+    st.integers(0, 15),
+)
+def test_rows_apart_are_those_of_a_loop(rows: list[tuple[int, int]], gap: int) -> None:
+    t0 = np.array([t for t, _ in rows], np.int64)
+    group = np.array([g for _, g in rows], np.int32)
+    free: dict[int, int] = {}
+    naive = []
+    for i in np.lexsort((np.arange(len(t0)), t0)).tolist():
+        if t0[i] > free.get(group[i], -1):
+            naive.append(i)
+            free[int(group[i])] = int(t0[i]) + gap
+    assert apart(t0, group, gap).tolist() == sorted(naive)
+
+
+@pytest.mark.parametrize(("rows", "share"), [(9, 0.8), (39, 0.9), (200, 0.5)])
+def test_what_a_band_of_few_rows_holds_lies_where_it_should(rows: int, share: float) -> None:
+    """The share of a uniform outcome that [margin] holds is the margin itself."""
+    random, zero = np.random.default_rng(9), np.zeros(rows)
+    low, high = promise_interval(share, rows)
+    held = [conformal_margin(zero, zero, random.random(rows), share) for _ in range(2_000)]
+    assert 0.93 <= np.mean([low <= each <= high for each in held]) <= 0.97
+    assert low < share < high
+    with pytest.raises(DatasetError, match="3 outcomes cannot promise"):
+        promise_interval(0.8, 3)

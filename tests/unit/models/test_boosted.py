@@ -124,6 +124,10 @@ def _bad_weights(a: Arrays) -> None:
     a["weights"] = np.full(len(a["X"]), -1.0, np.float32)
 
 
+def _weightless_surges(a: Arrays) -> None:
+    a["weights"] = (a["labels"][:, 1] != 1).astype(np.float32)
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -138,6 +142,7 @@ def _bad_weights(a: Arrays) -> None:
         (_float64, "X is float64"),
         (_missing_name, r"expected float32 \(n, 5\)"),
         (_bad_weights, "weights must be"),
+        (_weightless_surges, "horizon 1: the rows of one class weigh nothing"),
     ],
 )
 def test_data_that_must_not_be_trained_on_is_refused(

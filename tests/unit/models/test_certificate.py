@@ -22,7 +22,7 @@ def prove(exported: Any, graph: bytes | None = None, **more: Any) -> dict[str, A
     """The certificate of `graph`, else of the true one."""
     tables = more.pop("tables", exported.tables)
     graph = exported.graph if graph is None else graph
-    return certify(exported.model, graph, tables, exported.data.X, **more)
+    return certify(exported.fitted, graph, tables, exported.data.X, **{"rows_least": 0, **more})
 
 
 def test_a_true_export_is_certified(exported: Any) -> None:
@@ -50,7 +50,7 @@ def test_the_probes_alone_are_enough_to_stand_on_every_split(exported: Any) -> N
 
 def test_kinds_are_certified_side_by_side_with_further_outputs(exported: Any) -> None:
     width = exported.data.X.shape[1]
-    boosted = [fitted_horizon(exported, h) for h in range(2)]
+    boosted = exported.fitted
     linear = LinearFit(make_linear(width))
     extra = {"magnitude": [boosted[1], linear]}
     parts = {name: [each.part for each in several] for name, several in extra.items()}
@@ -64,24 +64,10 @@ def test_kinds_are_certified_side_by_side_with_further_outputs(exported: Any) ->
     assert len(told(found)) == 4
     swapped = {"magnitude": [linear, boosted[1]]}
     with pytest.raises(CertificateError, match="magnitude 1"):
-        certify([boosted[0], linear], graph, exported.tables, exported.data.X, extra=swapped)
-
-
-class fitted_horizon:  # noqa: N801  a factory in all but name
-    """One horizon of the exported model."""
-
-    kind = "boosted"
-
-    def __init__(self, exported: Any, h: int) -> None:
-        self._booster = exported.model.boosters[h]
-        self._initial = exported.model.initial_scores[h]
-        self.part = TreeSum(tuple(exported.ensembles[h]), self._initial)
-
-    def raw_score(self, X: np.ndarray) -> np.ndarray:
-        return np.asarray(self._booster.predict(X, raw_score=True, num_threads=1)) + self._initial
-
-    def leaves(self, X: np.ndarray) -> np.ndarray:
-        return np.asarray(self._booster.predict(X, pred_leaf=True, num_threads=1))
+        certify(
+            [boosted[0], linear], graph, exported.tables, exported.data.X, rows_least=0,
+            extra=swapped,
+        )  # fmt: skip
 
 
 # Breakages, each as a converter or a careless hand would make it, in the graph's own bytes.
@@ -129,11 +115,11 @@ def test_a_wrong_split_is_caught(exported: Any, change: Any) -> None:
 
 def test_thresholds_rounded_to_the_nearest_float32_are_caught(exported: Any) -> None:
     """As converters do that cast a float64 threshold (onnxmltools#708, #728)."""
-    dumped = exported.model.boosters[0].dump_model()["tree_info"]
+    dumped = exported.fitted[0].booster.dump_model()["tree_info"]
 
     def nearest(lists: Lists) -> None:
         for t, info in enumerate(dumped):
-            stack, tree = [(info["tree_structure"], 0)], exported.ensembles[0][t]
+            stack, tree = [(info["tree_structure"], 0)], exported.parts[0].trees[t]
             while stack:
                 node, at = stack.pop()
                 if tree.feature[at] == LEAF:
@@ -170,10 +156,10 @@ def test_a_wrong_value_is_caught(exported: Any, change: Any) -> None:
 
 def test_a_lost_tree_is_caught(exported: Any) -> None:
     width = exported.data.X.shape[1]
-    initials = exported.model.initial_scores
-    less = [exported.ensembles[0][:-1], exported.ensembles[1]]
+    first, second = exported.parts
+    less = [TreeSum(first.trees[:-1], first.initial), second]
     with pytest.raises(CertificateError, match="other leaves at raw_score 0"):
-        prove(exported, build_graph(less, initials, width, exported.tables))
+        prove(exported, build_graph(less, width, exported.tables))
 
 
 def test_another_calibration_is_caught(exported: Any) -> None:
@@ -198,7 +184,7 @@ def test_a_wrong_weighted_sum_is_caught(exported: Any, what: str) -> None:
 
 
 def test_the_bound_grows_with_the_terms_and_their_size(exported: Any) -> None:
-    trees = tuple(exported.ensembles[0])
+    trees = exported.parts[0].trees
     size = np.array([0.0, 1.0, 10.0])
     some, every = (sum_bound(TreeSum(each, 0.5), size) for each in (trees[:10], trees))
     assert (np.diff(every) > 0).all() and (some < every).all()
@@ -210,7 +196,7 @@ def test_the_bound_grows_with_the_terms_and_their_size(exported: Any) -> None:
 def test_float32_sums_of_the_worst_kind_stay_within_the_bound(exported: Any) -> None:
     """Terms that cancel, of many sizes, added up in several orders."""
     random = np.random.default_rng(0)
-    trees = tuple(exported.ensembles[0])
+    trees = exported.parts[0].trees
     for _ in range(50):
         terms = random.normal(size=len(trees)) * 10.0 ** random.uniform(-4, 4, len(trees))
         bound = sum_bound(TreeSum(trees, 0.0), np.array([np.abs(terms).sum()]))[0]

@@ -66,13 +66,22 @@ def test_a_spoilt_array_is_refused_with_the_place(
         changed(data, name, change).check()
 
 
+def recorded(data: TrainingSet, **to_ns: int) -> TrainingSet:
+    return replace(data, manifest={**data.manifest, "recorded_to_ns": to_ns})
+
+
 def test_labels_known_before_their_spans_end_are_refused(data: TrainingSet) -> None:
     known = data.labels >= 0
     end_ns = int(data.t1_ns[known].max())
-    assert data.check(end_ns) is data
-    row, horizon = (int(i) for i in np.argwhere(known & (data.t1_ns == end_ns))[0])
-    with pytest.raises(DatasetError, match=rf"of the future: known, .* at \({row}, {horizon}\)"):
-        data.check(end_ns - 1)
+    everywhere = dict.fromkeys(data.symbols, end_ns)
+    assert recorded(data, **everywhere).check()
+    row, h = (int(i) for i in np.argwhere(known & (data.t1_ns == end_ns))[0])
+    name = data.symbols[data.symbol[row]]
+    place = f"{name} at t0_ns {data.t0_ns[row]} has a known label at {data.horizons_s[h]} s"
+    with pytest.raises(DatasetError, match=f"of the future: {place} .* only up to {end_ns - 1}"):
+        recorded(data, **{**everywhere, name: end_ns - 1}).check()
+    with pytest.raises(DatasetError, match=rf"recorded_to_ns says nothing of \['{name}'\]"):
+        recorded(data, **{k: v for k, v in everywhere.items() if k != name}).check()
     # A censored label's span may end behind the data: that is why it is censored.
     assert (data.t1_ns[~known] > end_ns).any()
 
@@ -80,6 +89,8 @@ def test_labels_known_before_their_spans_end_are_refused(data: TrainingSet) -> N
 def test_weights_below_zero_are_refused(data: TrainingSet) -> None:
     with pytest.raises(DatasetError, match="weights is negative"):
         replace(data, weights=np.full(len(data), -1, np.float32)).check()
+    with pytest.raises(DatasetError, match="weights is 0 throughout"):
+        replace(data, weights=np.zeros(len(data), np.float32)).check()
 
 
 @pytest.mark.parametrize("key", MANIFEST_KEYS)
@@ -95,9 +106,19 @@ def test_each_key_of_the_manifest_is_needed(data: TrainingSet, key: str) -> None
         ("horizons_s", [20, 10], "must ascend"),
         ("required_features", ["volume"], r"no feature: \['volume'\]"),
         ("feature_names", ["a", "a", "b", "c", "d", "e"], "named twice"),
+        ("feature_names", None, "the manifest's feature_names: .* got None"),
+        ("feature_names", [1, 2], r"the manifest's feature_names\.0: .* valid string, got 1"),
+        ("feature_digests", ["a"], "the manifest's feature_digests"),
+        ("required_features", "volume", "the manifest's required_features"),
+        ("layout_fingerprint", 7, "the manifest's layout_fingerprint"),
+        ("horizons_s", 5, "the manifest's horizons_s"),
+        ("horizons_s", ["x"], r"the manifest's horizons_s\.0: .* valid integer, got 'x'"),
+        ("domain", "simulation", "the manifest's domain"),
+        ("domain", {"source": "simulation", "tier": "book"}, r"domain\.market: Field required"),
+        ("recorded_to_ns", {"AAAUSDT": "now"}, r"recorded_to_ns\.AAAUSDT"),
     ],
 )
-def test_a_manifest_that_contradicts_itself_is_refused(
+def test_a_manifest_that_contradicts_itself_or_is_of_no_use_is_refused(
     data: TrainingSet, key: str, value: Any, reason: str
 ) -> None:
     with pytest.raises(DatasetError, match=reason):

@@ -103,6 +103,26 @@ def test_order_flow_is_known_at_every_tier_that_has_any() -> None:
     np.testing.assert_array_equal(np.flatnonzero(fitted.part.weight), [1])
 
 
+def test_order_flow_passes_over_what_the_rows_do_not_know() -> None:
+    X, y, _ = material()
+    X[:, 0] = np.nan  # candles of a source that does not say who took
+    names = (
+        "taker_buy_share_60s",
+        "obv_change_20",
+        "taker_buy_share_1h",
+        "taker_buy_share_5m",
+        "d",
+    )
+    # The fourth is there and never moves.
+    fitted = fit_one(OrderFlowSettings(), X[:, [0, 1, 0, 3, 4]], y, None, names)
+    assert isinstance(fitted.part, Linear)
+    np.testing.assert_array_equal(np.flatnonzero(fitted.part.weight), [1])
+    with pytest.raises(DatasetError, match="no flow is known"):
+        fit_one(
+            OrderFlowSettings(), X[:, [0, 1, 0, 3, 4]], y, None, ("taker_buy_share_60s", *"abcd")
+        )
+
+
 def test_an_unknown_kind_or_setting_is_named() -> None:
     with pytest.raises(ModelError, match="no kind of model is called 'oracle'"):
         recipe_of({"kind": "oracle"})

@@ -26,7 +26,7 @@ def test_the_graph_calibrates_bit_for_bit_as_the_table_does(exported: Any) -> No
 
 def test_raw_scores_are_those_the_calibration_was_fitted_on(exported: Any) -> None:
     width = exported.data.X.shape[1]
-    bare = open_session(build_graph(exported.ensembles, exported.model.initial_scores, width))
+    bare = open_session(build_graph(exported.parts, width))
     np.testing.assert_array_equal(
         run_graph(bare, exported.data.X, "raw_score"),
         run_graph(open_session(exported.graph), exported.data.X, "raw_score"),
@@ -35,7 +35,8 @@ def test_raw_scores_are_those_the_calibration_was_fitted_on(exported: Any) -> No
 
 def test_the_trainer_agrees_within_float32(exported: Any) -> None:
     raw = run_graph(open_session(exported.graph), exported.data.X, "raw_score")
-    np.testing.assert_allclose(raw, exported.model.raw_score(exported.data.X), atol=1e-5)
+    for h, each in enumerate(exported.fitted):
+        np.testing.assert_allclose(raw[:, h], each.raw_score(exported.data.X), atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 64, 1000])
@@ -48,14 +49,13 @@ def test_the_bits_of_a_score_do_not_depend_on_the_batch(exported: Any, batch: in
 
 def test_the_same_trees_give_the_same_bytes(exported: Any) -> None:
     width = exported.data.X.shape[1]
-    again = build_graph(exported.ensembles, exported.model.initial_scores, width, exported.tables)
-    assert again == exported.graph
+    assert build_graph(exported.parts, width, exported.tables) == exported.graph
 
 
 def test_a_single_knot_is_a_constant(exported: Any) -> None:
     flat = Table(np.float32([0.5]), np.float32([0.25]), "flat")
     width = exported.data.X.shape[1]
-    graph = build_graph(exported.ensembles, exported.model.initial_scores, width, [flat, flat])
+    graph = build_graph(exported.parts, width, [flat, flat])
     p = run_graph(open_session(graph), exported.data.X, "probability")
     assert (p == np.float32(0.25)).all()
 
@@ -72,20 +72,12 @@ def test_other_shapes_types_and_bytes_are_refused(exported: Any) -> None:
             run_graph(session, wrong, "probability")
     with pytest.raises(ModelError, match="cannot be loaded"):
         open_session(exported.graph[: len(exported.graph) // 2])
-    with pytest.raises(ModelError, match="2 ensembles"):
-        build_graph(exported.ensembles, [0.0], X.shape[1])
 
 
 def mixed_parts(exported: Any) -> list[Part]:
     """A horizon of trees, one of columns, one of a constant."""
-    trees = tuple(exported.ensembles[0])
+    trees = exported.parts[0].trees
     return [TreeSum(trees, 0.25), make_linear(exported.data.X.shape[1]), TreeSum((), -1.5)]
-
-
-def test_both_ways_to_ask_for_a_graph_give_the_same_bytes(exported: Any) -> None:
-    initials = exported.model.initial_scores
-    sums = [TreeSum(tuple(t), i) for t, i in zip(exported.ensembles, initials, strict=True)]
-    assert build_graph(sums, exported.data.X.shape[1], exported.tables) == exported.graph
 
 
 def test_kinds_stand_beside_each_other_in_one_graph(exported: Any) -> None:
@@ -134,13 +126,13 @@ def test_further_outputs_are_columns_as_they_are(exported: Any) -> None:
 
 @pytest.mark.parametrize("name", ["probability", "raw_score", "features", "not a name", ""])
 def test_a_further_output_may_not_take_a_name_that_is_taken(exported: Any, name: str) -> None:
-    part = TreeSum(tuple(exported.ensembles[0]), 0.0)
+    part = TreeSum(exported.parts[0].trees, 0.0)
     with pytest.raises(ModelError, match="no output can be called"):
         build_graph([part], exported.data.X.shape[1], None, {name: [part]})
 
 
 def test_parts_that_do_not_fit_are_refused(exported: Any) -> None:
-    trees, width = TreeSum(tuple(exported.ensembles[0]), 0.0), exported.data.X.shape[1]
+    trees, width = TreeSum(exported.parts[0].trees, 0.0), exported.data.X.shape[1]
     with pytest.raises(ModelError, match="a tree splits column"):
         build_graph([trees], 1)
     with pytest.raises(ModelError, match="linear part"):
@@ -162,9 +154,9 @@ def test_the_leaves_of_a_finished_graph_are_read_from_its_own_splits(exported: A
     parts, X = mixed_parts(exported), exported.data.X
     graph = build_graph(parts, X.shape[1], [exported.tables[0]] * 3)
     own = run_graph(open_session(leaf_graph_of(graph, "raw_score", 0, parts[0])), X, "leaf")
-    made = build_leaf_graph(exported.ensembles[0], X.shape[1])
+    made = build_leaf_graph(exported.parts[0].trees, X.shape[1])
     np.testing.assert_array_equal(own, run_graph(open_session(made), X, "leaf"))
     with pytest.raises(ModelError, match="no trees at raw_score 1"):
         leaf_graph_of(graph, "raw_score", 1, parts[0])
     with pytest.raises(ModelError, match="other leaves at raw_score 0"):
-        leaf_graph_of(graph, "raw_score", 0, TreeSum(tuple(exported.ensembles[1]), 0.0))
+        leaf_graph_of(graph, "raw_score", 0, TreeSum(exported.parts[1].trees, 0.0))

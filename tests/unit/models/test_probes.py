@@ -13,7 +13,7 @@ from tests.reference.parts import make_linear
 
 
 def test_every_split_is_stood_upon_reached_and_crossed(exported: Any) -> None:
-    tree = exported.ensembles[0][0]
+    tree = exported.parts[0].trees[0]
     rows = probes([tree], exported.data.X[:64], seed=1)
     seen: set[tuple[int, str]] = set()
     for row in rows:
@@ -54,8 +54,8 @@ def test_special_values_hold_both_signs_of_zero() -> None:
 
 
 def test_edges_hold_every_threshold_its_neighbours_and_where_clipping_begins(exported: Any) -> None:
-    trees, linear = exported.ensembles[0], make_linear(6)
-    found = edges([TreeSum(tuple(trees), 0.0), linear], 6)
+    trees, linear = exported.parts[0].trees, make_linear(6)
+    found = edges([TreeSum(trees, 0.0), linear], 6)
     for tree in trees:
         for node in tree.splits:
             t = tree.threshold[node]

@@ -45,7 +45,7 @@ def walk(tree: Tree, row: np.ndarray) -> int:
 
 def test_flat_trees_lightgbm_and_its_dump_choose_the_same_leaves(exported: Any) -> None:
     X = np.concatenate([exported.data.X[:200], corners(exported.data.X[:50])])
-    for booster, trees in zip(exported.model.boosters, exported.ensembles, strict=True):
+    for booster, trees in ((each.booster, each.part.trees) for each in exported.fitted):
         theirs = booster.predict(X, pred_leaf=True)
         dump = booster.dump_model()["tree_info"]
         for t in range(0, len(trees), 5):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from foreshock.costs.total import CostSettings
 from foreshock.errors import DatasetError, StoreError
 from foreshock.labels.balance import balance
 from foreshock.labels.barriers import LabelSettings
-from foreshock.market.rows import Rows, heads
+from foreshock.market.rows import ALL, Rows, heads
 from foreshock.stores.recordings import open_recording
 from pipelines import dataset_cut, dataset_settings
 from pipelines.build_features import build_dataset
@@ -23,7 +24,7 @@ from pipelines.dataset_cut import RecordingSession
 from pipelines.dataset_run import alone
 from pipelines.dataset_settings import DatasetSettings
 from pipelines.dataset_store import Built, build_store, clear_work
-from pipelines.datasets import files_of, read_dataset, read_manifest
+from pipelines.datasets import files_of, read_dataset, read_manifest, write_manifest
 from tests.reference.days import DAY, FIRST_DAY, SECOND, SYMBOLS, around_midnights, record
 
 LABELS = LabelSettings(horizons_s=(5, 20), c_bill=0.0)
@@ -190,6 +191,27 @@ def test_the_manifest_counts_what_the_rows_say(store: Built) -> None:
     assert night["gaps_ns"] == pytest.approx(DAY - 230 * SECOND, abs=5 * SECOND)
     other = body["coverage"][SYMBOLS[1]]
     assert (len(other["gaps"]), other["epochs"]) == (1, 1)
+
+
+def test_a_label_that_was_known_before_its_span_was_recorded_is_refused(
+    recording: Path, store: Built, tmp_path: Path
+) -> None:
+    data = read_dataset(store.directory)
+    manifest, recorded = store.document["manifest"], {}
+    for rows in open_recording(recording).rows():
+        head = rows[heads(rows)]
+        for number, symbol in enumerate(SYMBOLS):
+            mine = head["arrival_ns"][np.isin(head["symbol"], (number, ALL))]
+            recorded[symbol] = max(recorded.get(symbol, 0), int(mine.max(initial=0)))
+    assert manifest["recorded_to_ns"] == recorded
+    place = tmp_path / "store"
+    shutil.copytree(store.directory, place)
+    early = {**recorded, SYMBOLS[0]: int(data.t1_ns.min())}
+    parts = store.document["parts"]
+    write_manifest(place, {**manifest, "recorded_to_ns": early}, data.symbols, parts)
+    with pytest.raises(DatasetError, match=f"a label of the future: {SYMBOLS[0]} at t0_ns"):
+        read_dataset(place)
+    assert len(read_dataset(place, [SYMBOLS[1]]))
 
 
 def test_parts_are_found_by_symbol_and_excursions_bound_the_outcome(store: Built) -> None:

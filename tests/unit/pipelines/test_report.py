@@ -13,6 +13,7 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score
 
 from foreshock.errors import DatasetError
 from foreshock.stores.registry_runs import Run
+from foreshock.validation import measures
 from pipelines.evidence import (
     HorizonEvidence,
     RunEvidence,
@@ -89,12 +90,19 @@ def test_the_same_evidence_gives_the_same_bytes(run: Run) -> None:
 def test_what_cannot_be_drawn_is_named_with_the_reason() -> None:
     full = made_up()
     silent = [
-        replace(told, importance={}, baselines={}, threshold=1.1, worth=np.zeros_like(told.worth))
+        replace(
+            told,
+            importance={},
+            baselines={},
+            outlook={},
+            threshold=1.1,
+            worth=np.zeros_like(told.worth),
+        )
         for told in full.horizons
     ]
     bare = replace(full, horizons=tuple(silent), trials=(), losses={})
     drawn, left_out = draw_all(bare)
-    assert set(left_out) == {"importance", "models", "folds", "trials", "losses"}
+    assert set(left_out) == {"outlook", "importance", "models", "folds", "trials", "losses"}
     assert set(drawn) == set(PLOTS) - set(left_out)
     files = run_files(replace(bare, horizons=silent[:1]), plots=False)
     told = json.loads(files["report.json"])
@@ -172,3 +180,41 @@ def test_evidence_is_taken_from_a_dataset() -> None:
     assert not told.spoken[told.probability < 0.5].any()
     with pytest.raises(DatasetError, match="no test row"):
         HorizonEvidence.of(data, rows[:0], 0, p, 0.5)
+
+
+def test_the_outcome_s_size_has_a_table_or_the_reason_why_not() -> None:
+    full = made_up()
+    figures = {
+        "outlook_low_skill": 0.3, "outlook_low_skill_lower": -0.1, "outlook_band_share": 0.75,
+        "outlook_band_share_low": 0.7, "outlook_band_share_high": 0.8,
+    }  # fmt: skip
+    card = {**full.card, "metrics": {"60": figures}}
+    told = report(replace(full, card=card))["horizons"]
+    assert told[0]["outlook"]["band_share"] == 0.75 and told[1]["outlook"] == {}
+    page = run_files(replace(full, card=card), plots=False)["report.html"].decode()
+    assert "low_bps: skill of the 0.1 quantile" in page
+    assert "75.0% [70.0%, 80.0%]" in page
+    why = {**full.card, "outlook": {"refused": "outlook of 60 s: <too few>"}}
+    page = run_files(replace(full, card=why), plots=False)["report.html"].decode()
+    assert "Asked for and refused: outlook of 60 s: &lt;too few&gt;" in page
+    none = {**full.card, "outlook": {}}
+    assert b"How far" not in run_files(replace(full, card=none), plots=False)["report.html"]
+
+
+def test_a_bound_of_the_lead_is_that_of_a_bootstrap_of_the_skills() -> None:
+    told = made_up(rows=400, horizons=1).horizons[0]
+    y, p, q = told.label, told.probability, 0.7 * told.probability + 0.05
+    line = report(made_up_with(told, q))["horizons"][0]["baselines"]["simple"]
+
+    def lead(i: np.ndarray) -> float:
+        return measures.brier_skill(y[i], p[i]) - measures.brier_skill(y[i], q[i])
+
+    whole = lead(np.arange(len(y)))
+    naive = measures.block_bootstrap(lead, told.t0_ns, 2 * 60 * 10**9, alpha=0.05, draws=4000)
+    assert line["lead"] == pytest.approx(whole)
+    assert line["lead_lower"] == pytest.approx(naive, abs=0.1 * (whole - naive))
+
+
+def made_up_with(told: HorizonEvidence, q: np.ndarray) -> RunEvidence:
+    """One horizon, with one baseline that says `q`."""
+    return replace(made_up(), horizons=(replace(told, baselines={"simple": q}),))

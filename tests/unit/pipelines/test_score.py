@@ -17,13 +17,14 @@ import pytest
 from foreshock.errors import DatasetError, DomainError, ModelError
 from foreshock.models import artifact
 from foreshock.models.base import Domain, ModelCard
-from foreshock.models.boosted import BoostedSettings, fit
+from foreshock.models.boosted import BoostedSettings, fit_one
 from foreshock.models.calibration import CalibrationSettings, calibrate
 from foreshock.models.certificate import certify
 from foreshock.models.dataset import TrainingSet
+from foreshock.models.magnitude import fit_outlook
 from foreshock.models.onnx import build_graph
+from foreshock.models.outlook import OutlookSettings
 from foreshock.models.session import open_session, run_graph
-from foreshock.models.trees import flatten
 from foreshock.stores.registry import CHAMPION, DirectoryRegistry
 from pipelines import score as module
 from pipelines.datasets import write_dataset
@@ -34,20 +35,29 @@ SECOND_NS = 1_000_000_000
 READ = ("feature_4", "feature_0")  # fewer than the dataset has, in another order
 
 
-def make(place: Path, data: TrainingSet, seed: int = 3, **more: Any) -> ModelCard:
+NOTHING = OutlookSettings()
+
+
+def make(
+    place: Path, data: TrainingSet, seed: int = 3, outlook: OutlookSettings = NOTHING, **told: Any
+) -> ModelCard:
     """A real small model of `READ` in an artifact directory."""
     own = data.with_features(READ)
     # In the model's own order, which is not the dataset's.
     columns = [own.feature_names.index(name) for name in READ]
     X, n = np.ascontiguousarray(own.X[:, columns]), len(own)
     labels = np.maximum(own.labels, 0)
-    model = fit(X, labels, BoostedSettings(trees=9, leaves=6, seed=seed), READ)
-    trees = [flatten(booster) for booster in model.boosters]
-    bare = build_graph(trees, model.initial_scores, len(READ))
+    recipe = BoostedSettings(trees=9, leaves=6, seed=seed)
+    fitted = [fit_one(recipe, X, labels[:, h], None, READ) for h in range(2)]
+    parts = [each.part for each in fitted]
+    bare = build_graph(parts, len(READ))
     raw = run_graph(open_session(bare), X, "raw_score")
     clusters = np.arange(n, dtype=np.int64)
     tables = [calibrate(raw[:, h], labels[:, h], clusters, CalibrationSettings()) for h in range(2)]
-    graph = build_graph(trees, model.initial_scores, len(READ), tables)
+    sizes = [fit_outlook(outlook, X, own.outcome_bps[:, h], READ) for h in range(2)]
+    extra = {name: tuple(size[name] for size in sizes) for name in outlook.outputs}
+    more = {name: [each.part for each in several] for name, several in extra.items()}
+    graph = build_graph(parts, len(READ), tables, more)
     card = ModelCard(
         name="small",
         version=f"0.0.{seed}+{artifact.graph_digest(graph)}",
@@ -60,7 +70,7 @@ def make(place: Path, data: TrainingSet, seed: int = 3, **more: Any) -> ModelCar
         data_fingerprint=data.fingerprint,
         thresholds=(0.5, 0.5),
         approved=(True, False),
-        base_rates=model.base_rates,
+        base_rates=tuple(each.base_rate for each in fitted),
         metrics={},
         spans_ns={},
         trials=1,
@@ -69,8 +79,9 @@ def make(place: Path, data: TrainingSet, seed: int = 3, **more: Any) -> ModelCar
         reason="a test needs one",
         trained_to_ns=START + 100 * SECOND_NS,
         max_age_s=200.0,
-    ).model_copy(update=more)
-    artifact.save(place, graph, card, certify(model, graph, tables, X, random_rows=64))
+    ).model_copy(update=told)
+    proof = certify(fitted, graph, tables, X, rows_least=0, random_rows=64, extra=extra)
+    artifact.save(place, graph, card, proof)
     return card
 
 
@@ -130,6 +141,38 @@ def test_every_row_is_what_the_graph_alone_makes_of_the_files(place: Path, tmp_p
     assert told.seen == 3 * 101 and told.expired == 3 * 200  # the second day
     names = ["symbol", "boundary_ns", "horizon_s", "score", "probability"]
     assert pq.read_schema(out).names == names
+
+
+def test_what_a_graph_says_of_the_size_stands_beside_it(
+    place: Path, data: TrainingSet, tmp_path: Path
+) -> None:
+    asked = OutlookSettings(mean=True, quantiles=(0.2, 0.5, 0.8), trees=12, leaves=4, min_rows=50)
+    told = {"scope": "symbol:BBBUSDT", "symbols": ("BBBUSDT",)}
+    make(tmp_path / "own", data, seed=8, outlook=asked, **told)
+    out = tmp_path / "scores.parquet"
+    models = {"small": place / "model", "own": tmp_path / "own"}
+    score_dataset(place / "set", models, out)
+    sizes = ["expected_bps", "low_bps", "high_bps"]
+    assert pq.read_schema(out).names[-3:] == sizes
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    graph = (tmp_path / "own" / "model.onnx").read_bytes()
+    session, wanted = onnxruntime.InferenceSession(graph, options), []
+    for day in sorted((place / "set" / "symbol=BBBUSDT").iterdir()):
+        table = pq.ParquetFile(next(day.glob("*.parquet"))).read()
+        X = np.stack([table.column(f"f_{name}").to_numpy() for name in READ], axis=1)
+        mean, low, high = session.run(sizes, {"features": X})
+        for i in range(len(X)):
+            for h in range(2):
+                ends = sorted((float(low[i, h]), float(high[i, h])))
+                cold = np.isnan(X[i, 1])
+                wanted.append([None] * 3 if cold else [float(mean[i, h]), *ends])
+    found = rows_of(out)
+    own = [[row[name] for name in sizes] for row in found if row["symbol"] == "BBBUSDT"]
+    assert own == wanted
+    others = [row for row in found if row["symbol"] != "BBBUSDT"]
+    assert others and all(row[name] is None for row in others for name in sizes)
+    assert any(row["probability"] is not None for row in others)
 
 
 def test_the_same_bytes_for_any_size_of_batch(

@@ -53,3 +53,19 @@ def test_nothing_is_drawn_where_stderr_is_no_terminal(
             assert table.made == 0
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "")
+
+
+def test_a_job_without_a_terminal_says_a_line_now_and_then(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.sweep_progress.EVERY_S", 0.0)
+    sweep = planned()
+    with progress(sweep, True) as table:
+        sweep.tell = table
+        (scope, fold), trials = next(iter(sweep.ready().items()))
+        unit = Unit(scope, fold, trials[0])
+        sweep.take([unit])
+        sweep.told(unit, Outcome([Cell(fold, 10, 0.1, 0.6)], 0.1))
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("sweep: 1 of ≤ ") and said.err.endswith(" left\n")

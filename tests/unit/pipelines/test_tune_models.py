@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foreshock.errors import DatasetError
 from foreshock.models.artifact import load
 from foreshock.models.boosted import BoostedSettings
+from foreshock.models.dataset import TrainingSet
 from foreshock.settings import load as load_settings
 from foreshock.stores.registry import CHAMPION, DirectoryRegistry
+from foreshock.stores.registry_runs import read_runs
 from foreshock.stores.trials import TrialStore
 from foreshock.validation.rule import RuleSettings
 from foreshock.validation.search import SearchSettings
@@ -219,3 +222,69 @@ def test_a_refit_of_a_frozen_recipe_counts_once(tmp_path: Path) -> None:
         trials=1, seed=3, use_ray=False, ledger=ledger,
     )  # fmt: skip
     assert other["counted_trials"] == 2
+
+
+def test_the_recipe_and_the_pairs_that_settings_name_are_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_set()
+    write_dataset(tmp_path / "set", data)
+    monkeypatch.setenv("FORESHOCK__TRAINING__SYMBOLS", json.dumps(list(data.symbols[:1])))
+    monkeypatch.setenv("FORESHOCK__TRAINING__RECIPE", '{"kind": "logistic", "l2": 7.0}')
+    monkeypatch.setenv(
+        "FORESHOCK__TRAINING__SEARCH__SPACE", '{"l2": {"low": 1.0, "high": 50.0, "log": true}}'
+    )
+    _, report = run(capsys, "--dataset", "set", "--out", "model", "--trials", "3")
+    recipes = [trial["settings"] for trial in report["trials"]]
+    assert recipes[0] == {**recipes[0], "kind": "logistic", "l2": 7.0}
+    assert len({recipe["l2"] for recipe in recipes}) == 3
+    assert {recipe["kind"] for recipe in recipes} == {"logistic"}
+    card = json.loads((tmp_path / "model" / "card.json").read_text())
+    assert (card["kind"], card["symbols"]) == ("logistic", [data.symbols[0]])
+    for given, why in (
+        ('{"kind": "oracle"}', "no kind of model is called 'oracle'"),
+        ('{"leafs": 7}', "leafs"),
+    ):
+        monkeypatch.setenv("FORESHOCK__TRAINING__RECIPE", given)
+        code, refusal = run(capsys, "--dataset", "set", "--out", "other")
+        assert (code, refusal["error"]) == (1, "ConfigError")
+        assert why in refusal["message"] and "training.recipe" in refusal["message"]
+
+
+def test_a_training_that_is_refused_leaves_a_run_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set()
+    labels = data.labels.copy()
+    last = final_fold(data.t0_ns, data.end_ns, WalkForwardSettings())
+    labels[last.test] = np.minimum(labels[last.test], 0)
+    write_dataset(tmp_path / "set", replace(data, labels=labels))
+    code, refusal = run(
+        capsys, "--dataset", "set", "--out", "model", "--registry", "models", "--trials", "1"
+    )
+    assert (code, refusal["error"]) == (1, "DatasetError")
+    assert "test part" in refusal["message"]
+    (kept,) = read_runs(tmp_path / "models" / "runs").values()
+    assert (kept["name"], kept["state"], kept["models"]) == ("set", "failed", [])
+    assert kept["tags"]["reason"] == f"DatasetError: {refusal['message']}"
+    assert not (tmp_path / "var" / "runs").exists()  # before any fit
+
+
+def test_a_model_is_not_judged_anew_on_other_data_under_its_old_version(tmp_path: Path) -> None:
+    data, registry = make_set(), DirectoryRegistry(tmp_path / "models")
+    settings = TrainingSettings(walk=WalkForwardSettings(folds=2), certificate_rows=2_000)
+
+    def made(of: TrainingSet, name: str) -> dict[str, Any]:
+        return tune(
+            of, tmp_path / name, settings=settings, base=BoostedSettings(trees=8),
+            trials=1, seed=3, use_ray=False, registry=registry,
+        )  # fmt: skip
+
+    first, again = made(data, "first"), made(data, "again")
+    assert (again["version"], again["reason"]) == (first["version"], first["reason"])
+    last = final_fold(data.t0_ns, data.end_ns, settings.walk)
+    outcome = data.outcome_bps.copy()
+    outcome[last.test] += 1.0
+    with pytest.raises(DatasetError, match="was judged on other data"):
+        made(replace(data, outcome_bps=outcome), "other")
+    assert registry.versions(first["name"]) == [first["version"]]

@@ -15,12 +15,11 @@ from foreshock.features import catalog
 from foreshock.market.rows import SYNCED
 from foreshock.models import artifact
 from foreshock.models.base import Domain, ModelCard
-from foreshock.models.boosted import BoostedSettings, fit
+from foreshock.models.boosted import BoostedSettings, fit_one
 from foreshock.models.calibration import CalibrationSettings, calibrate
 from foreshock.models.certificate import certify
 from foreshock.models.onnx import build_graph
 from foreshock.models.session import open_session, run_graph
-from foreshock.models.trees import flatten
 from foreshock.replay.driver import replay, rows_of_raw
 from foreshock.stores.raw_sessions import read_raw_session
 from foreshock.stores.registry import CHAMPION, DirectoryRegistry
@@ -43,8 +42,11 @@ def train(
     threshold: float = 0.2,
     horizons_s: tuple[int, int] = HORIZONS_S,
     label_fingerprint: str = "0" * 16,
+    outlook: tuple[str, ...] = (),
 ) -> ModelCard:
-    """Register a small champion below `root`: LightGBM on drawn vectors, the real export."""
+    """Register a small champion below `root`: LightGBM on drawn vectors, the real export.
+
+    outlook   names of further outputs, which hold the raw scores once more"""
     layout = catalog.layout().only(FEATURES)
     required = tuple(spec.name for spec in layout if catalog.is_required(spec))
     random = np.random.default_rng(seed)
@@ -52,16 +54,18 @@ def train(
     odds = X[:, :1] + 0.5 * X[:, 1:2] + random.normal(size=(1_200, len(HORIZONS_S)))
     labels = (odds > 0.8).astype(np.int8)
     settings = BoostedSettings(trees=8, leaves=5, seed=seed)
-    model = fit(X, labels, settings, layout.names)
-    trees = [flatten(booster) for booster in model.boosters]
-    bare = build_graph(trees, model.initial_scores, len(layout))
+    fitted = [
+        fit_one(settings, X, labels[:, h], None, layout.names) for h in range(len(HORIZONS_S))
+    ]
+    parts = [each.part for each in fitted]
+    bare = build_graph(parts, len(layout))
     raw = run_graph(open_session(bare), X, "raw_score")
     clusters = np.arange(len(X), dtype=np.int64)
     tables = [
         calibrate(raw[:, h], labels[:, h], clusters, CalibrationSettings())
         for h in range(len(HORIZONS_S))
     ]
-    graph = build_graph(trees, model.initial_scores, len(layout), tables)
+    graph = build_graph(parts, len(layout), tables, {name: parts for name in outlook})
     card = ModelCard(
         name=f"small-{domain.source}",
         version=f"0.0.{seed}+{artifact.graph_digest(graph)}",
@@ -74,7 +78,7 @@ def train(
         data_fingerprint="0" * 16,
         thresholds=(threshold,) * len(HORIZONS_S),
         approved=(True,) * len(HORIZONS_S),
-        base_rates=model.base_rates,
+        base_rates=tuple(each.base_rate for each in fitted),
         metrics={},
         spans_ns={},
         trials=1,
@@ -83,7 +87,11 @@ def train(
         reason="a test needs one",
     )
     place = root / f".made-{seed}"
-    artifact.save(place, graph, card, certify(model, graph, tables, X, random_rows=64))
+    proof = certify(
+        fitted, graph, tables, X, rows_least=0, random_rows=64,
+        extra={name: fitted for name in outlook},
+    )  # fmt: skip
+    artifact.save(place, graph, card, proof)
     registry = DirectoryRegistry(root)
     registry.register(card.name, card.version, place)
     registry.point(card.name, CHAMPION, card.version)

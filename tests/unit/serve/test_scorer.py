@@ -34,6 +34,19 @@ def test_scores_are_the_artifact_s_own(models_dir: Path) -> None:
     assert fingerprint == model.card.layout_fingerprint
 
 
+def test_further_outputs_of_a_graph_change_no_score(tmp_path: Path) -> None:
+    plain, more = train(tmp_path / "a"), train(tmp_path / "b", outlook=("expected_bps", "low_bps"))
+    matrix = boundary(5).vectors
+    scores = [
+        scorer_of(tmp_path / name).score(matrix, LAYOUT.fingerprint)[0] for name in ("a", "b")
+    ]
+    assert plain.version != more.version and scores[0] is not None
+    np.testing.assert_array_equal(scores[0], scores[1])
+    path = champion_of(DirectoryRegistry(tmp_path / "b"), DOMAIN)
+    assert path is not None
+    assert set(artifact.load(path).outputs) >= {"probability", "expected_bps", "low_bps"}
+
+
 def test_no_champion_means_no_scores(tmp_path: Path) -> None:
     assert scorer_of(tmp_path).score(boundary().vectors, LAYOUT.fingerprint) == (None, None, None)
 
