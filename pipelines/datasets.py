@@ -154,33 +154,57 @@ def files_of(directory: Path, symbols: Iterable[str] | None = None) -> list[Path
 
 def read_dataset(directory: Path, symbols: Iterable[str] | None = None) -> TrainingSet:
     """Read a dataset, or some symbols of it, into memory, and check it. Raises DatasetError where a
-    file is missing, damaged, or not the one that the manifest tells of."""
+    file is missing, damaged, or not the one that the manifest tells of.
+
+    The times come first: they tell each row's place, so that a part is put there as it is read and
+    nothing is ever held twice."""
     body = read_manifest(directory)
     names: tuple[str, ...] = tuple(body["symbols"])
-    parts: list[dict[str, NDArray[Any]]] = []
-    for file in files_of(directory, symbols):
+    files = files_of(directory, symbols)
+    times, numbers = [], []
+    for file in files:
         path = file.relative_to(directory).as_posix()
-        try:
-            table = pq.ParquetFile(file).read(use_threads=False)
-            found = _arrays(table, body["manifest"])
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            raise DatasetError(f"{directory} is no readable dataset: {error!r}") from error
-        if len(table) != body["parts"][path]:
+        times.append(_read(directory, file, body["manifest"], ["t0_ns"])["t0_ns"])
+        if len(times[-1]) != body["parts"][path]:
             raise DatasetError(
-                f"{file} holds {len(table)} rows, the manifest tells of {body['parts'][path]}"
+                f"{file} holds {len(times[-1])} rows, the manifest tells of {body['parts'][path]}"
             )
-        number = names.index(_symbol_of(path))
-        parts.append({**found, "symbol": np.full(len(table), number, np.int32)})
-    if not sum(len(part["t0_ns"]) for part in parts):
+        numbers.append(np.full(len(times[-1]), names.index(_symbol_of(path)), np.int32))
+    if not sum(map(len, times)):
         raise DatasetError(f"{directory} holds no rows")
+    symbol = np.concatenate(numbers)
+    order = np.lexsort((symbol, np.concatenate(times)))  # as `TrainingSet.in_order`
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    arrays: dict[str, Any] = {}
+    done = 0
+    for file, there in zip(files, times, strict=True):
+        found = _read(directory, file, body["manifest"])
+        if not arrays:
+            arrays = {n: np.empty((len(order), *v.shape[1:]), v.dtype) for n, v in found.items()}
+        if {n: v.dtype for n, v in found.items()} != {n: v.dtype for n, v in arrays.items()}:
+            raise DatasetError(f"{file} has not the columns of {files[0]}")
+        for name, value in found.items():
+            arrays[name][places[done : done + len(there)]] = value
+        done += len(there)
     told = (body["manifest"], names, body["parts"])
     if symbols is None and _fingerprint(directory, *told) != body["fingerprint"]:
         raise DatasetError(f"{directory} holds other bytes than its manifest tells of")
-    arrays: dict[str, Any] = {
-        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
-    }
-    data = TrainingSet(symbols=names, manifest=body["manifest"], **arrays)
-    return data.in_order().check()
+    data = TrainingSet(symbols=names, manifest=body["manifest"], symbol=symbol[order], **arrays)
+    return data.check()
+
+
+def _read(
+    directory: Path, file: Path, manifest: Mapping[str, Any], columns: list[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The fields of one part, or single columns as they are."""
+    try:
+        table = pq.ParquetFile(file).read(columns, use_threads=False)
+        if columns is None:
+            return _arrays(table, manifest)
+        return {name: np.ascontiguousarray(table.column(name).to_numpy()) for name in columns}
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise DatasetError(f"{directory} is no readable dataset: {error!r}") from error
 
 
 def table_of(

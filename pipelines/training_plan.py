@@ -41,8 +41,6 @@ BIN_BYTES: Final = 1
 CHECK_BYTES: Final = 1  # whether a value is finite
 ROW_BYTES: Final = 8 + 4 + 4  # t0, symbol, weight
 HORIZON_BYTES: Final = 1 + 8 + 4 * 4  # label, t1, outcome, bill, far, near
-LOAD_COPIES: Final = 3  # the parts, the parts joined, the rows in order
-HELD_COPIES: Final = 2  # the rows, and what the allocator keeps of the parts
 # A row's label, weight and score in the trainer, and its gradient and Hessian there and here.
 FIT_BYTES: Final = 4 + 4 + 8 + 8 + 8
 # LightGBM looks at so many values of each column first, in vectors that double as they grow.
@@ -92,8 +90,9 @@ def plan_of(
         _fold_bytes(round(rows * swept * part), columns, horizons, folds, part < 1)
         for part in (members / count for _, members, _ in scopes)
     )
-    load = rows * (row_bytes * LOAD_COPIES + columns * CHECK_BYTES) + DRIVER_BYTES + PARQUET_BYTES
-    held = sweep = rows * row_bytes * HELD_COPIES + DRIVER_BYTES
+    # Parts are put in their place as they are read: the rows are held once.
+    load = rows * (row_bytes + columns * CHECK_BYTES) + DRIVER_BYTES + PARQUET_BYTES
+    held = sweep = rows * row_bytes + DRIVER_BYTES
     if use_ray:
         worker += WORKER_BYTES
         sweep += RAY_BYTES + store

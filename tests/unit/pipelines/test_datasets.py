@@ -41,6 +41,21 @@ def test_days_are_files_and_rows_come_back_in_order(tmp_path: Path) -> None:
     assert read_dataset(place).fingerprint == data.in_order().fingerprint
 
 
+def test_a_part_with_other_columns_than_the_first_is_refused(tmp_path: Path) -> None:
+    place = write_dataset(tmp_path / "set", make_set(steps=30))
+    last = files_of(place)[-1]
+    table = pq.ParquetFile(last).read()
+    column = next(name for name in table.column_names if name.startswith("f_"))
+    at = table.column_names.index(column)
+    wider = table.set_column(at, column, table.column(column).cast("double"))
+    pq.write_table(wider, last)
+    with pytest.raises(DatasetError, match="has not the columns of"):
+        read_dataset(place)
+    pq.write_table(table.append_column("weight", table.column(column)), last)
+    with pytest.raises(DatasetError, match="has not the columns of"):
+        read_dataset(place)
+
+
 def test_the_same_data_give_the_same_bytes_and_nothing_is_left_over(tmp_path: Path) -> None:
     data = make_set(steps=30)
     one, two = write_dataset(tmp_path / "one", data), write_dataset(tmp_path / "two", data)
