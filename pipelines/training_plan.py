@@ -36,6 +36,7 @@ WORKER_BYTES: Final = 330 << 20
 PARQUET_BYTES: Final = 130 << 20
 RAY_BYTES: Final = 350 << 20  # its own processes, and its libraries in the driver
 FINAL_BYTES: Final = 140 << 20  # pictures, MLflow, the certificate's batches
+JUDGED_BYTES: Final = 340  # a row: the judge's and baselines' scores, the reference, the record
 X_BYTES: Final = 4
 BIN_BYTES: Final = 1
 CHECK_BYTES: Final = 1  # whether a value is finite
@@ -97,7 +98,7 @@ def plan_of(
         worker += WORKER_BYTES
         sweep += RAY_BYTES + store
     sweep += workers * worker
-    final = held + FINAL_BYTES + _final_bytes(train_rows, columns)
+    final = held + FINAL_BYTES + rows * JUDGED_BYTES + _final_bytes(train_rows, columns)
     peak = max(load, sweep, final)
     have = memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     tried = (trials or training.trials) + len(training.search.baselines)
