@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from foreshock import __version__
+from foreshock.engine.provenance import code_digest
 from foreshock.errors import DatasetError
 from foreshock.labels.overlap import positive_clusters
 from foreshock.models.artifact import graph_digest
@@ -175,7 +176,7 @@ def fit_final(
         calibration=_by_horizon(data, [_told_table(table) for table in made.tables]),
         cost_version=str(data.manifest.get("bill_version", "")),
         costs=dict(data.manifest.get("costs", {})),
-        code_version=__version__,
+        code_version=f"{__version__}+{code_digest()}",
         data_manifest=dict(data.manifest),
         baselines=beside,
         outlook=outlook.card(settings.outlook, data),

@@ -118,7 +118,9 @@ class ModelCard(BaseModel):
         default_factory=dict, description="Cost assumptions under which it was judged."
     )
     cost_version: str = Field(default="", description="Fingerprint of the cost assumptions.")
-    code_version: str = Field(default="", description="Version of foreshock that made the model.")
+    code_version: str = Field(
+        default="", description="Version of foreshock that made the model, with its code's digest."
+    )
     data_manifest: dict[str, Any] = Field(
         default_factory=dict, description="Manifest of the dataset that the model came from."
     )
