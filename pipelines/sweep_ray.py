@@ -2,7 +2,8 @@
 
 A pack is some units of one fold of one scope, made to last PACK_S. A lane asks the desk for its
 next pack, does it, and reports it to Tune; Tune's searcher, in the process that drives the sweep,
-takes the report and hands out more. A lane has a pack ahead, so that it never waits for the driver.
+takes the report and hands out more. A lane has a pack ahead, so that it never waits for the driver;
+it is given none before it has said that it is up, since Ray may have no core for it for long.
 Packs as Tune trials of their own were tried first: whenever two ended together Tune gave up one of
 the two reused actors and started another, seconds of imports each time, that was given up in turn.
 How units are packed and who runs them changes no result: `pipelines.sweep.Sweep` decides only on
@@ -36,6 +37,7 @@ from pipelines.sweep import Job, Outcome, ScopeResult, Sweep, Unit, Worker, resu
 PACK_S: Final = 2.0
 AHEAD: Final = 1  # packs that wait for a lane beside the one it is at
 ATTEMPTS: Final = 2
+UP: Final = 0  # in the place of a pack's number: there is none yet
 FIRST_PACK: Final = 2  # units, before it is known how long one lasts
 
 
@@ -108,6 +110,7 @@ class Lanes(Searcher):  # type: ignore[misc]
         super().__init__(metric="done_units", mode="max")
         self._sweep, self._workers, self._send = sweep, workers, send
         self._lanes: dict[str, dict[int, list[Unit]]] = {}  # what each was given, in order
+        self._up: set[str] = set()
         self._given = 0
         self._deaths: dict[Unit, int] = {}
         self._pace: dict[str, float] = {}  # seconds a unit, by scope
@@ -119,24 +122,25 @@ class Lanes(Searcher):  # type: ignore[misc]
         if len(self._lanes) >= self._workers:
             return None
         self._lanes[trial_id] = {}
-        self._hand_out()
         return {"lane": trial_id}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A pack's results. Tune tells a lane's last ones again when it ends."""
-        units = self._lanes[trial_id].pop(int(result["pack"]), None)
-        if units is None:
-            return
-        for unit, body in zip(units, result["outcomes"], strict=True):
-            outcome = _outcome(body)
-            self._learn(unit.scope, outcome.seconds)
-            self._sweep.told(unit, outcome)
+        """That a lane is up (UP), or a pack's results. Tune tells a lane's last ones again when it
+        ends."""
+        self._up.add(trial_id)
+        units = self._lanes[trial_id].pop(int(result["pack"]), [])
+        if units:
+            for unit, body in zip(units, result["outcomes"], strict=True):
+                outcome = _outcome(body)
+                self._learn(unit.scope, outcome.seconds)
+                self._sweep.told(unit, outcome)
         self._hand_out()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """The end of a lane, where it has packs left by its worker's death over the first."""
+        self._up.discard(trial_id)
         for at, units in enumerate(self._lanes.pop(trial_id, {}).values()):
             for unit in units:
                 if at == 0:
@@ -149,11 +153,11 @@ class Lanes(Searcher):  # type: ignore[misc]
         """A pack for every lane that has fewer than it may, idle ones first; the end for all of
         them when there is nothing left to do."""
         if self._sweep.finished:
-            for lane in self._lanes:
+            for lane in self._up:
                 self._send(lane, None)
         for size in range(1 + AHEAD):
             for lane, packs in self._lanes.items():
-                if len(packs) == size and (found := self._next()):
+                if lane in self._up and len(packs) == size and (found := self._next()):
                     pack, units = found
                     packs[pack["number"]] = units
                     self._send(lane, pack)
@@ -213,6 +217,7 @@ def _lane(config: dict[str, Any], *, job: Job, desk: Any) -> None:
     import ray
 
     worker = _worker(job)
+    tune.report({"done_units": 0, "pack": UP, "outcomes": []})
     while pack := ray.get(desk.next.remote(config["lane"])):
         recipes = [_recipe(kind, body) for kind, body in pack["recipes"]]
         done = [asdict(outcome) for outcome in worker.do(pack["scope"], pack["fold"], recipes)]

@@ -95,6 +95,24 @@ def test_a_trial_that_fails_or_kills_its_worker_is_kept_with_its_reason(
     assert found.chosen is not None
 
 
+@pytest.mark.timeout(120)
+def test_a_sweep_ends_where_others_hold_all_cores_but_one(local_ray: Any) -> None:
+    class Holder:
+        def there(self) -> bool:
+            return True
+
+    held = int(local_ray.cluster_resources()["CPU"]) - 1
+    holder = local_ray.remote(num_cpus=held)(Holder).remote()
+    try:
+        assert local_ray.get(holder.there.remote())
+        search = SearchSettings(space=SPACE, batch=3, first_folds=1)
+        found = _sweep(make_set(), search, BoostedSettings(trees=5, leaves=5), trials=6)
+    finally:
+        local_ray.kill(holder)
+    assert found.chosen is not None
+    assert {trial.state for trial in found.trials} <= {"complete", "pruned"}
+
+
 def _sweep(data: TrainingSet, search: SearchSettings, base: Any, trials: int) -> ScopeResult:
     from pipelines.sweep_ray import sweep_on_ray
 

@@ -13,7 +13,7 @@ from foreshock.models.boosted import BoostedSettings
 from foreshock.validation.search import Range, SearchSettings
 from foreshock.validation.walk_forward import WalkForwardSettings, walk_forward
 from pipelines.sweep import Outcome, Sweep, plan_sweep, results
-from pipelines.sweep_ray import Lanes, _recipe
+from pipelines.sweep_ray import UP, Lanes, _recipe
 from pipelines.trial import Cell
 from tests.reference.training import make_set
 
@@ -34,15 +34,17 @@ def planned() -> Sweep:
 
 
 class Workers:
-    """Lanes as Ray would hold them: each has its packs in order, as JSON, and does the first."""
+    """Lanes as Ray would hold them: each has its packs in order, as JSON, and does the first.
+    Ray has room for `cores` of them; the others never come up."""
 
-    def __init__(self, sweep: Sweep, workers: int) -> None:
+    def __init__(self, sweep: Sweep, workers: int, cores: int | None = None) -> None:
+        self._cores = workers if cores is None else cores
         self.desk: dict[str, list[Any]] = {}
         self.lanes = Lanes(sweep, workers, self._put)
         self._opened = 0
 
     def _put(self, lane: str, pack: Any) -> None:
-        self.desk.setdefault(lane, []).append(json.loads(json.dumps(pack)))
+        self.desk[lane].append(json.loads(json.dumps(pack)))
 
     def open(self) -> None:
         """As many as the searcher wants."""
@@ -52,8 +54,10 @@ class Workers:
             if not isinstance(given, dict):
                 return
             assert given == {"lane": lane}
-            self.desk.setdefault(lane, [])
             self._opened += 1
+            if len(self.desk) < self._cores:
+                self.desk[lane] = []
+                self.lanes.on_trial_result(lane, {"pack": UP, "outcomes": []})
 
     def busy(self) -> list[str]:
         """Lanes that have something to do."""
@@ -72,14 +76,16 @@ class Workers:
         self.lanes.on_trial_result(lane, result)
 
 
-def drive(workers: int, seed: int, deaths: float = 0.0) -> tuple[list[Any], int]:
+def drive(
+    workers: int, seed: int, deaths: float = 0.0, cores: int | None = None
+) -> tuple[list[Any], int]:
     """Packs are done in any order; some workers die. Says what each trial became, and the largest
     pack."""
     draw, sweep = random.Random(seed), planned()
-    crew, largest = Workers(sweep, workers), 0
+    crew, largest = Workers(sweep, workers, cores), 0
     while not sweep.finished:
         crew.open()
-        assert len(crew.desk) == workers
+        assert len(crew.desk) == (workers if cores is None else cores)
         lane = draw.choice(crew.busy())  # raises where nobody works and nothing is handed out
         assert all(len(packs) <= 2 for packs in crew.desk.values())
         pack = crew.desk[lane][0]
@@ -109,6 +115,7 @@ def test_how_work_is_packed_and_who_dies_changes_nothing() -> None:
     assert largest > 1  # trials of a fold share a pack
     for workers, seed, deaths in ((2, 1, 0.0), (7, 2, 0.0), (2, 3, 0.3), (3, 4, 0.9)):
         assert drive(workers, seed, deaths)[0] == alone
+    assert drive(3, 5, cores=1)[0] == alone  # two lanes wait for a core until the end
 
 
 def test_a_unit_that_kills_its_worker_twice_alone_is_a_failed_trial() -> None:
