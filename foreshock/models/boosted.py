@@ -94,51 +94,6 @@ class BoostedSettings(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class BoostedModel:
-    """H boosters with their initial scores; the trainer's view, not the model of record."""
-
-    boosters: tuple[lgb.Booster, ...]
-    initial_scores: tuple[float, ...]
-    feature_names: tuple[str, ...]
-    base_rates: tuple[float, ...]  # shares of surges, not weighted
-    settings: BoostedSettings
-
-    def raw_score(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Log-odds-like scores (n, H), initial scores added; not probabilities."""
-        columns = [
-            np.asarray(booster.predict(X, raw_score=True, num_threads=1), np.float64) + initial
-            for booster, initial in zip(self.boosters, self.initial_scores, strict=True)
-        ]
-        return np.stack(columns, axis=1)
-
-
-def fit(
-    X: NDArray[np.float32],
-    labels: NDArray[np.int8],
-    settings: BoostedSettings,
-    feature_names: Sequence[str],
-    weights: NDArray[np.float32] | None = None,
-) -> BoostedModel:
-    """Fit H ensembles on vectors (n, k) and labels (n, H) in {-1, 0, 1}; -1 rows are left out.
-
-    Raises DatasetError, before anything is fitted, on: wrong shapes or types, NaN or unknown
-    labels, infinite features, features that are all constant, too few rows, one class only, too few
-    of one class. Next: export with `models.onnx`, calibrate on the exported graph's own scores.
-    """
-    refuse(X, labels, settings, feature_names, weights)
-    fitted = [
-        fit_one(settings, X, labels[:, h], weights, feature_names) for h in range(labels.shape[1])
-    ]
-    return BoostedModel(
-        tuple(each.booster for each in fitted),
-        tuple(each.initial for each in fitted),
-        tuple(feature_names),
-        tuple(each.base_rate for each in fitted),
-        settings,
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Boosted:
     """One horizon; `foreshock.models.family.Fitted`."""
 

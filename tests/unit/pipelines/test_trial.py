@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from foreshock.errors import OverlapError
-from foreshock.models.boosted import BoostedSettings, fit
+from foreshock.models.boosted import BoostedSettings
 from foreshock.models.dataset import TrainingSet
 from foreshock.validation import measures
 from foreshock.validation.rule import RuleSettings, net_bps, take
 from foreshock.validation.walk_forward import Fold, WalkForwardSettings, walk_forward
 from pipelines.training import TrainingSettings
 from pipelines.trial import Cache, Cell, evaluate_fold, fit_threshold, mean_skill
+from tests.reference.boosted import fit
 from tests.reference.training import SECOND, make_set
 
 RECIPE = BoostedSettings(trees=12, leaves=7, min_leaf_rows=20)
