@@ -37,6 +37,7 @@ from pipelines.sweep import Job, Outcome, ScopeResult, Sweep, Unit, Worker, resu
 PACK_S: Final = 2.0
 AHEAD: Final = 1  # packs that wait for a lane beside the one it is at
 ATTEMPTS: Final = 2
+STILLBORN: Final = 5  # lanes in a row that died before they were up: no more are opened
 UP: Final = 0  # in the place of a pack's number: there is none yet
 FIRST_PACK: Final = 2  # units, before it is known how long one lasts
 
@@ -90,7 +91,7 @@ def sweep_on_ray(sweep: Sweep, job: Job, *, max_concurrent: int = 0) -> list[Sco
         ).fit()
     ray.kill(desk)
     if not sweep.finished:
-        raise DatasetError("the sweep ended before its work was done")
+        raise DatasetError("the sweep ended before its work was done: see Ray's log of its workers")
     return results(sweep)
 
 
@@ -111,15 +112,17 @@ class Lanes(Searcher):  # type: ignore[misc]
         self._sweep, self._workers, self._send = sweep, workers, send
         self._lanes: dict[str, dict[int, list[Unit]]] = {}  # what each was given, in order
         self._up: set[str] = set()
+        self._stillborn = 0
         self._given = 0
         self._deaths: dict[Unit, int] = {}
         self._pace: dict[str, float] = {}  # seconds a unit, by scope
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """A lane, where there are too few; FINISHED at the end."""
-        if self._sweep.finished:
+        """A lane, where there are too few; FINISHED at the end, and where none comes up."""
+        given_up = self._stillborn >= STILLBORN
+        if self._sweep.finished or (given_up and not self._lanes):
             return str(Searcher.FINISHED)
-        if len(self._lanes) >= self._workers:
+        if given_up or len(self._lanes) >= self._workers:
             return None
         self._lanes[trial_id] = {}
         return {"lane": trial_id}
@@ -128,6 +131,7 @@ class Lanes(Searcher):  # type: ignore[misc]
         """That a lane is up (UP), or a pack's results. Tune tells a lane's last ones again when it
         ends."""
         self._up.add(trial_id)
+        self._stillborn = 0
         units = self._lanes[trial_id].pop(int(result["pack"]), [])
         if units:
             for unit, body in zip(units, result["outcomes"], strict=True):
@@ -140,6 +144,7 @@ class Lanes(Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """The end of a lane, where it has packs left by its worker's death over the first."""
+        self._stillborn = 0 if trial_id in self._up else self._stillborn + 1
         self._up.discard(trial_id)
         for at, units in enumerate(self._lanes.pop(trial_id, {}).values()):
             for unit in units:

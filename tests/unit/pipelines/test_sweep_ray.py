@@ -13,7 +13,7 @@ from foreshock.models.boosted import BoostedSettings
 from foreshock.validation.search import Range, SearchSettings
 from foreshock.validation.walk_forward import WalkForwardSettings, walk_forward
 from pipelines.sweep import Outcome, Sweep, plan_sweep, results
-from pipelines.sweep_ray import UP, Lanes, _recipe
+from pipelines.sweep_ray import STILLBORN, UP, Lanes, _recipe
 from pipelines.trial import Cell
 from tests.reference.training import make_set
 
@@ -139,3 +139,27 @@ def test_a_unit_that_kills_its_worker_twice_alone_is_a_failed_trial() -> None:
     states = [trial.state for trial in pooled.trials]
     assert states.count("failed") == 1
     assert pooled.trials[1].reason == "fold 0: the worker died over it"
+
+
+def test_a_cluster_on_which_no_worker_comes_up_is_given_up() -> None:
+    lanes = Lanes(planned(), 2, lambda lane, pack: None)
+    opened = 0
+    while isinstance(lanes.suggest(str(opened)), dict):
+        lanes.on_trial_complete(str(opened), None, error=True)
+        opened += 1
+        assert opened < 20, "it goes on for ever"
+    assert lanes.suggest("another") == Searcher.FINISHED
+    assert opened == STILLBORN
+
+
+def test_workers_that_do_not_come_up_end_no_sweep_that_runs() -> None:
+    crew = Workers(planned(), 2, cores=1)
+    crew.open()  # one is up, one waits
+    for number in range(STILLBORN):
+        crew.lanes.on_trial_complete(f"lane {number + 1}", None, error=True)
+        crew.open()
+    assert crew.lanes.suggest("another") is None
+    (lane,) = crew.desk
+    cells = [Cell(crew.desk[lane][0]["fold"], 10, 0.1, 0.1)]
+    crew.report(lane, [Outcome(cells, 0.1) for _ in crew.desk[lane][0]["recipes"]])
+    assert isinstance(crew.lanes.suggest("another"), dict)  # somebody works: tried again
